@@ -1,5 +1,5 @@
-//! `portcullis import` against the programs themselves: the same rules, the same sources, the same answers. And
-//! `portcullis explain` against the gate.
+//! Compares `portcullis import` with the programs themselves: the same rules, the same sources, the same answers. Also
+//! compares `portcullis explain` with the gate.
 
 mod generated;
 
@@ -12,7 +12,7 @@ use std::process::{Command, Output};
 use e2e::client::End;
 use e2e::{Client, Gate, Process, Redis, eventually, gate::binary, ports};
 
-/// Loopback sources, those at the edges of what the rules below name among them.
+/// Loopback sources, including those at the edges of the networks in the rules below.
 const SOURCES: [&str; 18] = [
     "127.0.0.1",
     "127.0.0.2",
@@ -42,22 +42,22 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Whether a program is installed. Where it is not, the log says so.
+/// Returns whether a program is installed. If it is not, a line on standard error says so.
 fn installed(program: &str) -> bool {
     let found = ["/usr/sbin", "/usr/bin", "/sbin"].iter().any(|path| Path::new(path).join(program).exists());
     if !found {
-        // At the beginning of a line, where tests/run.sh looks for it.
+        // tests/run.sh looks for this text at the beginning of a line.
         let _ = writeln!(std::io::stderr().lock(), "\nNOT CHECKED: there is no {program} here");
     }
     found
 }
 
-/// Whether a PING from `source` is answered.
+/// Returns whether a PING from `source` is answered.
 fn is_served(source: &str, port: u16) -> bool {
     let from: IpAddr = source.parse().expect("an address");
     let to: IpAddr = if from.is_ipv6() { "::1" } else { "127.0.0.1" }.parse().expect("an address");
     let mut client = Client::tcp_from(from, SocketAddr::new(to, port));
-    // A refused client may be disconnected before this is sent.
+    // A refused client may be disconnected before this write.
     let _ = client.try_send_raw(b"*1\r\n$4\r\nPING\r\n");
     let mut answer = Vec::new();
     let came = client.read_up_to(7, &mut answer);
@@ -67,12 +67,12 @@ fn is_served(source: &str, port: u16) -> bool {
 
 struct Peer {
     directory: tempfile::TempDir,
-    // Dropped first of the two that matter: the program goes before its files.
+    // This field ends the program when the peer is dropped.
     _process: Process,
     ports: Vec<u16>,
 }
 
-/// Starts `program` on a configuration in which `{port0}`, `{port1}` and `{redis}` are filled in.
+/// Starts `program` with a configuration in which `{port0}`, `{port1}` and `{redis}` are replaced.
 fn start(program: &str, arguments: &[&str], configuration: &str, redis: &Redis, count: usize) -> Peer {
     for _ in 0..5 {
         let directory = tempfile::tempdir().expect("a scratch directory");
@@ -100,15 +100,16 @@ fn start(program: &str, arguments: &[&str], configuration: &str, redis: &Redis, 
 }
 
 impl Peer {
-    /// Does [`Self::agrees_with_its_import`] for rules of which something is known.
+    /// Does the same as [`Self::agrees_with_its_import`], and checks that the rules serve some sources and refuse
+    /// others.
     #[track_caller]
     fn decides_as_its_import(&self, format: &str, sources: &[&str]) {
         let (served, refused) = self.agrees_with_its_import(format, sources);
         assert!(served > 0 && refused > 0, "rules that decide something: {served} served, {refused} refused");
     }
 
-    /// Imports the file, and compares the program's answers with those of `explain` for every source and port: how
-    /// many it serves and refuses.
+    /// Imports the file, and compares the program's answers with those of `explain` for every source and port. Returns
+    /// how many clients it serves and how many it refuses.
     #[track_caller]
     fn agrees_with_its_import(&self, format: &str, sources: &[&str]) -> (u32, u32) {
         let old = self.directory.path().join("old.conf");
@@ -142,7 +143,7 @@ impl Peer {
     }
 }
 
-/// The name of the listener that binds a port.
+/// Returns the name of the listener that binds a port.
 fn listener_of(yaml: &str, port: u16) -> String {
     let mut name = "";
     for line in yaml.lines() {
@@ -154,11 +155,11 @@ fn listener_of(yaml: &str, port: u16) -> String {
     panic!("no listener on {port} in\n{yaml}");
 }
 
-/// A list of rules that no one wrote by hand, the same in every run.
+/// Returns a list of random rules, the same in every run.
 fn random_rules(seed: u64, count: usize, mut rule: impl FnMut(u64, &str) -> String) -> String {
     let mut state = seed;
     let mut next = move || {
-        // Knuth's MMIX generator; its upper bits are the good ones.
+        // Knuth's MMIX generator. Only its upper bits are random enough.
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         state >> 33
     };
@@ -202,14 +203,14 @@ allow 127.0.*.255
     peer.decides_as_its_import("rinetd", &SOURCES);
 }
 
-/// On a socket for both families rinetd sees `::ffff:127.0.0.1`.
+/// On a socket for both families, rinetd compares an IPv4 peer as `::ffff:127.0.0.1`.
 #[test]
 fn rinetd_decides_the_same_of_ipv6() {
     if !installed("rinetd") {
         return;
     }
     let redis = Redis::plain();
-    // Without a rule before the first forward rinetd 0.73 takes its rules one place further on.
+    // Without a rule before the first forward, rinetd 0.73 applies the wrong rules to a forward.
     let rules = "\
 deny 127.0.0.255
 :: {port0} 127.0.0.1 {redis_port}
@@ -345,7 +346,7 @@ listen three
     }
 }
 
-/// HAProxy compares IPv6 peers with IPv4 entries, too.
+/// HAProxy also compares IPv6 peers with IPv4 entries.
 #[test]
 fn haproxy_decides_the_same_of_ipv6() {
     if !installed("haproxy") {
@@ -372,7 +373,7 @@ listen c
     haproxy(sections, &redis, 3).decides_as_its_import("haproxy", &sources);
 }
 
-/// The imported file is not only valid: the gate that runs it admits and refuses as said.
+/// The imported file is valid, and a gate with it admits and refuses clients as `explain` says.
 #[test]
 fn the_gate_decides_as_explain_says() {
     let redis = Redis::plain();

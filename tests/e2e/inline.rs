@@ -21,7 +21,7 @@ behaviours! {
         client.assert_in_step("after");
     }
 
-    /// Inline and multibulk mixed in one write, blank lines among them.
+    /// Inline commands, multibulk commands and blank lines arrive in one write.
     fn mixed_with_multibulk(scene: &Scene<'_>) {
         let mut client = scene.client();
         client.send_raw(
@@ -33,7 +33,7 @@ behaviours! {
         client.assert_in_step("after");
     }
 
-    /// Commands that change the connection's state do so inline too.
+    /// Inline commands can change the state of the connection too.
     fn stateful_commands(scene: &Scene<'_>) {
         let mut client = scene.client();
         client.send_raw(b"client reply skip\r\nSET a 1\r\nmulti\r\nINCR a\r\nexec\r\nsubscribe x \"y\"\r\nunsubscribe\r\nreset\r\nGET a\r\n");
@@ -65,7 +65,7 @@ behaviours! {
     }
 }
 
-/// With `inline_commands: false` a line is an error; multibulk works.
+/// With `inline_commands: false` an inline command is an error, and multibulk commands work.
 #[test]
 fn switched_off() {
     let redis = Redis::plain();

@@ -7,7 +7,7 @@ use e2e::client::command;
 use e2e::{Client, Gate, Redis, Reply, eventually, holds_for, ports};
 use rustix::process::Signal;
 
-/// Nothing is in flight: the proxy closes idle clients and exits.
+/// No command is in progress, so the proxy closes idle clients and exits.
 #[test]
 fn an_idle_gate_stops_at_once() {
     for signal in [Signal::TERM, Signal::INT] {
@@ -25,7 +25,7 @@ fn an_idle_gate_stops_at_once() {
     }
 }
 
-/// A slow reader still receives its reply of 64 MiB completely; new clients are not served meanwhile.
+/// A slow client still receives its reply of 64 MiB completely. Meanwhile new clients are not served.
 #[test]
 fn pending_replies_are_finished() {
     const SIZE: u64 = 64 * 1024 * 1024;
@@ -55,7 +55,7 @@ fn with_a_reply_in_flight(gate: &Gate) -> (Client, u64) {
     (client, SIZE)
 }
 
-/// A terminal sends SIGINT to the whole group, and a wrapper repeats it: that is one request to stop.
+/// A terminal sends SIGINT to the whole process group, and a wrapper repeats it. Together they are one request to stop.
 #[test]
 fn interrupts_at_once_are_one() {
     let redis = Redis::plain();
@@ -86,7 +86,7 @@ fn a_later_interrupt_is_a_second_one() {
     assert_eq!(gate.process().wait().code(), Some(1));
 }
 
-/// Scripts for other servers send these to reopen logs. A closed terminal causes SIGPIPE.
+/// Scripts for other servers send these signals to reopen logs. A closed terminal causes SIGPIPE.
 #[test]
 fn signals_for_other_programs_do_not_end_it() {
     let redis = Redis::plain();
@@ -129,7 +129,7 @@ fn a_blocked_command_may_finish() {
     assert_eq!(gate.process().wait().code(), Some(0));
 }
 
-/// The proxy cuts remaining clients after the drain time; the exit code is still 0.
+/// After the drain time the proxy disconnects the remaining clients. The exit code is still 0.
 #[test]
 fn subscribers_are_cut_after_the_drain_time() {
     let redis = Redis::plain();
@@ -161,7 +161,7 @@ fn a_second_signal_stops_at_once() {
     assert!(started.elapsed() < Duration::from_secs(2), "it took {:?}", started.elapsed());
 }
 
-/// Under load every client receives only complete replies, to its own commands.
+/// Under load every client receives only complete replies, and only to its own commands.
 #[test]
 fn no_half_replies() {
     let redis = Redis::plain();
@@ -188,7 +188,7 @@ fn no_half_replies() {
     });
 }
 
-/// Sends pipelines until the connection closes; returns the number of replies read.
+/// Sends pipelines until the connection closes. Returns the number of replies read.
 fn load(client: &mut Client, number: usize, stop: &AtomicBool, begun: &AtomicUsize) -> usize {
     let value = "x".repeat(3000);
     let mut replies = 0;
@@ -220,7 +220,7 @@ fn load(client: &mut Client, number: usize, stop: &AtomicBool, begun: &AtomicUsi
     replies
 }
 
-/// Without free descriptors the proxy does not spin, and it recovers when some are free again.
+/// Without free descriptors the proxy does not spin. It recovers when some are free again.
 #[test]
 fn out_of_file_descriptors() {
     let redis = Redis::plain();
@@ -256,7 +256,7 @@ fn out_of_file_descriptors() {
     assert_eq!(gate.get("/live").0, 200);
 }
 
-/// With few descriptors at the start, the proxy lowers the number of clients and logs it, as Redis does.
+/// If there are few descriptors at the start, the proxy lowers the number of clients and logs it, as Redis does.
 #[test]
 fn few_file_descriptors_from_the_start() {
     let redis = Redis::plain();
@@ -284,7 +284,7 @@ fn few_file_descriptors_from_the_start() {
     });
 }
 
-/// `limits.clients`: the error is Redis's own, and a disconnect frees a place.
+/// `limits.clients`: the error is Redis's own, and a client that disconnects makes room for another one.
 #[test]
 fn too_many_clients() {
     let redis = Redis::plain();
@@ -305,7 +305,7 @@ fn too_many_clients() {
     });
 }
 
-/// `idle`: silent clients are closed; clients that wait for Redis or for messages are not.
+/// `idle`: silent clients are closed. Clients that wait for Redis or for messages are not.
 #[test]
 fn idle_clients_are_closed() {
     let redis = Redis::plain();
@@ -323,7 +323,7 @@ fn idle_clients_are_closed() {
     });
 }
 
-/// If the port is in use, the exit code is 1 and the line names the port.
+/// If the port is in use, the exit code is 1 and the error names the port.
 #[test]
 fn a_busy_port() {
     let directory = tempfile::tempdir().expect("a scratch directory");

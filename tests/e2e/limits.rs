@@ -1,5 +1,5 @@
-//! Limits: the reply of each, its count, and no effect on clients within it. `buffers` is in `attacks.rs`, the limits
-//! before login in `users.rs`, `proxy_header` in `proxy_protocol.rs`, `drain` in `lifecycle.rs`.
+//! Limits: the reply of each limit, its counter, and no effect on clients within it. `buffers` is in `attacks.rs`, the
+//! limits before login in `users.rs`, `proxy_header` in `proxy_protocol.rs`, `drain` in `lifecycle.rs`.
 
 mod logins;
 mod sources;
@@ -20,7 +20,7 @@ fn counts(gate: &Gate, metric: &str, reason: &str, due: f64) {
     gate.assert_metric(metric, &[("reason", reason)], due);
 }
 
-/// The limits of the process and of a listener; a disconnect frees a place.
+/// The limits of the process and of a listener. A client that disconnects makes room for another one.
 #[test]
 fn clients() {
     let redis = Redis::plain();
@@ -69,7 +69,7 @@ fn sizes() {
     client.assert_recv(&format!("\"{}\"", "x".repeat(1000)));
 }
 
-/// A command whose keys are not visible in the bytes that may be held.
+/// A command whose keys are not within the bytes that may be held.
 #[test]
 fn held_command() {
     let redis = Redis::plain();
@@ -87,7 +87,7 @@ fn held_command() {
     client.assert_recv("-ERR command too large to be checked");
     client.assert_recv("nil");
     gate.assert_metric("commands_denied_total", &[("reason", "size")], 1.0);
-    // A large value behind a visible key is streamed.
+    // A large value after a visible key is streamed.
     client.send_args(&[b"SET", b"app:large", &[b'x'; 100_000]]);
     client.assert_recv("+OK");
     client.assert_reply("STRLEN app:large", ":100000");
@@ -113,7 +113,7 @@ fn timeouts_of_clients() {
     redis.control().assert_reply("PUBLISH a x", ":1");
     subscriber.assert_recv(r#"["message" "a" "x"]"#);
 
-    // A client that does not read its reply.
+    // This client does not read its reply.
     redis.control().assert_reply(&format!("SET big {}", "x".repeat(1 << 20)), "+OK");
     let mut deaf = gate.connect();
     deaf.send_raw(&command("GET big").repeat(64));

@@ -1,11 +1,11 @@
-//! `auth: trust` with the proxy's own credentials, and `auth: passthrough` with the client's.
+//! `auth: trust` with the proxy's own credentials, and `auth: passthrough` with the client's credentials.
 
 use e2e::client::command;
 use e2e::{Client, Gate, Redis};
 
 const PASSWORD: &str = "canary-upstream-5b1e";
 
-/// Redis has an additional user, and the proxy logs in as that user.
+/// Starts a Redis with an additional user, and a proxy that logs in as that user.
 fn with_user() -> (Redis, Gate) {
     let redis = Redis::builder()
         .password("canary-default-77aa")
@@ -45,7 +45,7 @@ fn reset_logs_in_again() {
     redis.control().assert_reply("GET k", r#""v""#);
 }
 
-/// RESET long after the first login, whose deadline is over.
+/// The client sends RESET long after the deadline of the first login has passed.
 #[test]
 fn reset_late_in_a_session() {
     let redis = Redis::builder().password(PASSWORD).start();
@@ -63,7 +63,7 @@ fn reset_late_in_a_session() {
     }
 }
 
-/// The client's AUTH changes neither the order, the content nor the number of commands that Redis sees.
+/// The client's AUTH does not change the order, the content or the number of the commands that Redis receives.
 #[test]
 fn the_clients_own_auth_never_travels_on() {
     let (redis, gate) = with_user();
@@ -104,7 +104,7 @@ fn the_clients_own_auth_never_travels_on() {
     );
 }
 
-/// HELLO 3 as the first command, as RESP3 clients send it, with and without AUTH.
+/// HELLO 3 is the first command, as RESP3 clients send it, with and without AUTH.
 #[test]
 fn hello_as_the_first_command() {
     let (_redis, gate) = with_user();
@@ -117,7 +117,7 @@ fn hello_as_the_first_command() {
     }
 }
 
-/// The default user's password without a user name.
+/// The proxy has a password for the default user, and no user name.
 #[test]
 fn a_password_alone() {
     let redis = Redis::builder().password(PASSWORD).start();
@@ -128,7 +128,7 @@ fn a_password_alone() {
     client.assert_reply("ACL WHOAMI", r#""default""#);
 }
 
-/// The password comes from the environment instead of a file.
+/// The proxy reads the password from the environment instead of a file.
 #[test]
 fn a_password_from_the_environment() {
     let redis = Redis::builder().password(PASSWORD).start();
@@ -141,7 +141,7 @@ fn a_password_from_the_environment() {
     gate.connect().assert_reply("PING", "+PONG");
 }
 
-/// Redis decides, with its own replies: the same dialogue directly and through the proxy.
+/// Redis checks the logins and sends its own replies. The dialogue is the same directly and through the proxy.
 #[test]
 fn passthrough_is_redis_own_login() {
     let redis = Redis::builder().password(PASSWORD).line("user app on >apps ~* &* +@all").start();
@@ -179,7 +179,7 @@ fn passthrough_dialogue(connect: impl Fn() -> Client) {
     client.assert_reply("GET k", "null");
     client.assert_in_step("resp3");
 
-    // The logins are pipelined, and the next reply is the right one.
+    // The logins are pipelined, and each reply belongs to its command.
     let mut client = connect();
     for line in [&format!("AUTH {PASSWORD}"), "PING", "RESET", "PING", "AUTH app apps", "PING"] {
         client.hold(&command(line));

@@ -1,4 +1,4 @@
-//! Metrics, log and audit trail: complete, and without secrets.
+//! Metrics, log and audit trail are complete and contain no secrets.
 
 use e2e::client::command;
 use e2e::scene::CANARY;
@@ -30,7 +30,7 @@ fn accepted_and_closed_are_audited() {
     assert_eq!(closed["bytes_to_client"], "+OK\r\n$5\r\nvalue\r\n".len());
 }
 
-/// The first refusal is written at once, further ones of the same second are summarized.
+/// The first refusal is written at once. Further refusals in the same second are summarized.
 #[test]
 fn refusals_are_audited_and_gathered() {
     let redis = Redis::plain();
@@ -117,12 +117,12 @@ fn the_number_of_series_does_not_grow() {
     eventually("all are counted", || {
         (gate.metric("commands_total", &[("command", "other")]) == 2001.0).then_some(())
     });
-    // PING is new.
+    // PING is a new series.
     let allowed = before + 20;
     assert!(series() < allowed, "{} series, {before} before", series());
 }
 
-/// A client's text in the log or audit trail stays on its line.
+/// Text of a client in the log or in the audit trail does not begin a new line.
 #[test]
 fn logs_and_audit_in_json() {
     let redis = Redis::plain();
@@ -143,8 +143,8 @@ fn logs_and_audit_in_json() {
     assert!(!gate.stderr().contains('\u{1b}'));
 }
 
-/// All outputs at the most verbose level, with every path of a password. When a proxy ends, each test with a password
-/// searches the proxy's output for it.
+/// All outputs at the most verbose level, with every way to configure a password. When a proxy ends, each test with a
+/// password searches the proxy's output for the password.
 #[test]
 fn secrets_at_trace_level() {
     let redis = Redis::builder().password(CANARY).start();
@@ -175,7 +175,7 @@ fn secrets_at_trace_level() {
     eventually("the gate says that Redis is away", || (gate.get("/ready").0 == 503).then_some(()));
 }
 
-/// The arguments and the environment, which others may read, contain no secret.
+/// Other users can read the arguments and the environment of the proxy. These contain no secret.
 #[test]
 fn secrets_are_not_in_the_command_line() {
     let mut stage = Stage::new(Way::Trust);

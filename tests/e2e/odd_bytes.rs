@@ -1,4 +1,5 @@
-//! Bytes that no client library sends: Redis's reaction, and the proxy's, which is never more lenient.
+//! Bytes that no client library sends. The tests compare the reaction of Redis with that of the proxy, which is never
+//! more lenient.
 
 use std::time::Duration;
 
@@ -8,13 +9,13 @@ use e2e::{Client, Stage, Way, behaviours};
 /// The reply, and the state of the connection after it.
 #[derive(Clone, Copy)]
 enum Answer {
-    /// These bytes; the connection stays open.
+    /// These bytes. The connection stays open.
     Goes(&'static str),
-    /// These bytes, then the close.
+    /// These bytes, and then the close.
     Ends(&'static str),
-    /// The close at once, with or without the replies that were pending before.
+    /// The close at once. The pending replies may be missing.
     Cut(&'static str),
-    /// No reply: the server waits for more bytes.
+    /// No reply, because the server waits for more bytes.
     Waits,
     /// The close within the frame timeout, with or without a protocol error.
     EndsSomehow,
@@ -57,7 +58,7 @@ const ROWS: &[Row] = &[
     Row(b"*-1\r\n*1\r\n$4\r\nPING\r\n", Goes("+PONG\r\n"), Goes("+PONG\r\n"), false),
     Row(b"*-10\r\n*1\r\n$4\r\nPING\r\n", Goes("+PONG\r\n"), Goes("+PONG\r\n"), false),
     Row(b"\r\n\n   \r\n\t\n*1\r\n$4\r\nPING\r\n", Goes("+PONG\r\n"), Goes("+PONG\r\n"), false),
-    // Other types in place of a bulk string, and at the top level.
+    // Other types at the place of a bulk string, and at the top level.
     Row(b"*1\r\n$-1\r\n", BULK, BULK, false),
     Row(
         b"*1\r\n:5\r\n",
@@ -95,7 +96,7 @@ const ROWS: &[Row] = &[
         Goes("-ERR unknown command '', with args beginning with: \r\n"),
         false,
     ),
-    // A leading space turns it into three inline commands.
+    // A leading space makes three inline commands of it.
     Row(
         b" *1\r\n$4\r\nPING\r\n",
         Goes(
@@ -142,7 +143,7 @@ const ROWS: &[Row] = &[
         Ends("-ERR Protocol error: unbalanced quotes in request\r\n"),
         false,
     ),
-    // Lengths above the limit; with lengths just below it, the server waits for more bytes.
+    // Lengths above the limit. With lengths just below the limit, the server waits for more bytes.
     Row(b"*2147483647\r\n", Waits, MULTIBULK, false),
     Row(b"*2147483648\r\n", MULTIBULK, MULTIBULK, false),
     Row(b"*9223372036854775808\r\n", MULTIBULK, MULTIBULK, false),
@@ -172,7 +173,7 @@ const ROWS: &[Row] = &[
     Row(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", Waits, Ends(""), false),
 ];
 
-/// Starts a proxy that waits one second for the rest of a frame instead of half a minute.
+/// Starts a proxy that waits one second for the rest of a frame, and not 30 seconds.
 fn stage(way: Way) -> Stage {
     let mut stage = Stage::new(way);
     let builder = e2e::Gate::before(&stage.redis).top("limits: {timeouts: {frame: 1s}}");
@@ -262,7 +263,7 @@ fn through_the_gate_with_passthrough() {
 }
 
 behaviours! {
-    /// Checks each of Redis's limits on a line without an end.
+    /// Checks each limit of Redis on a line without an end.
     fn endless_lines(scene: &Scene<'_>) {
         let endless = |start: &str| {
             let mut bytes = start.as_bytes().to_vec();
@@ -281,7 +282,7 @@ behaviours! {
         }
     }
 
-    /// All pending replies come before the error.
+    /// All pending replies arrive before the error.
     fn earlier_replies_come_before_the_error(scene: &Scene<'_>) {
         let mut client = scene.client();
         for i in 0..300 {
@@ -315,7 +316,7 @@ behaviours! {
         client.assert_closed();
     }
 
-    /// Names and arguments of any bytes and lengths are ordinary commands.
+    /// Arguments and names may have any bytes and any length.
     fn any_bytes_as_arguments(scene: &Scene<'_>) {
         let mut client = scene.client();
         let all: Vec<u8> = (0..=255).collect();

@@ -1,4 +1,5 @@
-//! Deep pipelines, large values and slow peers: order holds, memory is bounded, and no client waits for another.
+//! Deep pipelines, large values and slow peers. The order of replies is kept, memory is bounded, and no client waits
+//! for another.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,7 @@ use rustix::process::Signal;
 
 const MIB: u64 = 1024 * 1024;
 
-/// The limit of a proxy's peak resident memory in these tests.
+/// The limit for a proxy's peak resident memory in these tests.
 const BOUND: u64 = 32 * MIB;
 
 #[track_caller]
@@ -18,7 +19,7 @@ fn assert_bounded(gate: &Gate) {
     assert!(peak < BOUND, "peak memory of the gate: {} MiB", peak / MIB);
 }
 
-/// The directions are independent: a client may send everything before it reads anything.
+/// The two directions are independent: a client may send everything before it reads anything.
 fn sends_everything_before_it_reads(way: Way) {
     const COUNT: usize = 300_000;
     let _turn = own_turn();
@@ -61,8 +62,8 @@ fn sends_everything_before_it_reads_passthrough() {
     sends_everything_before_it_reads(Way::Passthrough);
 }
 
-/// Between two replies that arrived in one piece are more refusals than one write holds. No further event follows
-/// that could send the second reply.
+/// Between two replies that arrived together there are more refusals than one write holds. The second reply must be
+/// sent although no further event follows.
 #[test]
 fn a_reply_behind_many_of_the_gates_own() {
     const REFUSED: usize = 5_000;
@@ -85,7 +86,7 @@ fn a_reply_behind_many_of_the_gates_own() {
     }
 }
 
-/// Clients request 300 MiB and never read: others are served, and memory stays within its limit.
+/// Clients request 300 MiB and never read. Others are served, and memory stays within its limit.
 #[test]
 fn clients_that_never_read() {
     let _turn = own_turn();
@@ -105,10 +106,10 @@ fn clients_that_never_read() {
         other.assert_reply("PING", "+PONG");
         slowest = slowest.max(asked.elapsed());
     }
-    // Redis itself copies 300 MiB meanwhile, and other tests share the machine.
+    // Meanwhile Redis itself copies 300 MiB, and other tests share the machine.
     assert!(slowest < Duration::from_secs(2), "a PING took {slowest:?} beside them");
     assert_bounded(gate);
-    // They can still read all of it.
+    // The clients can still read all of it.
     for client in &mut idle {
         client.read_through((1024 * 1024 + 12) * 30, |_| ());
         client.assert_in_step("after");
@@ -116,7 +117,7 @@ fn clients_that_never_read() {
     assert_bounded(gate);
 }
 
-/// Redis does not read: the client's writes stop, memory is bounded, and nothing is lost when Redis continues.
+/// Redis does not read. The client's writes stop, memory is bounded, and nothing is lost when Redis continues.
 #[test]
 fn a_stopped_redis_stops_the_writer() {
     let redis = Redis::plain();
@@ -191,7 +192,7 @@ fn half_a_gigabyte_streams_through_shared() {
     half_a_gigabyte_streams_through(Way::Shared);
 }
 
-/// A client sends half of an argument of half a gigabyte and disconnects: Redis executes nothing.
+/// A client sends the beginning of an argument of half a gigabyte and disconnects. Redis executes nothing.
 fn a_large_value_that_is_given_up(way: Way) {
     let stage = Stage::new(way);
     let mut client = stage.connect();
@@ -216,7 +217,7 @@ fn a_large_value_that_is_given_up_shared() {
     a_large_value_that_is_given_up(Way::Shared);
 }
 
-/// Many clients at once, each with its own replies.
+/// Each of a thousand clients gets its own replies.
 fn a_thousand_clients(way: Way) {
     let _turn = own_turn();
     let stage = Stage::new(way);

@@ -1,4 +1,4 @@
-//! The PROXY protocol: which peers may send a header, and which address counts.
+//! The PROXY protocol: the peers that may send a header, and the address that is judged.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ fn v2(source: [u8; 4]) -> Vec<u8> {
     header
 }
 
-/// Starts a proxy that trusts headers from 127.0.0.2. It admits one client behind it, and 127.0.0.3 itself.
+/// Starts a proxy that trusts headers from 127.0.0.2. It admits one client behind that sender, and 127.0.0.3 itself.
 fn gate(redis: &Redis, only: bool) -> Gate {
     Gate::before(redis)
         .bind("0.0.0.0:{port}")
@@ -66,7 +66,7 @@ fn a_trusted_senders_header_names_the_client() {
 fn only_a_trusted_sender_names_another_client() {
     let redis = Redis::plain();
     let gate = gate(&redis, false);
-    // An ordinary client: its header is an unknown command, or not RESP at all.
+    // If an ordinary client sends a header, it is an unknown command, or not RESP at all.
     let mut plain = from(&gate, "127.0.0.3");
     plain.assert_reply("PING", "+PONG");
     let mut liar = from(&gate, "127.0.0.3");
@@ -79,7 +79,7 @@ fn only_a_trusted_sender_names_another_client() {
     let mut binary = from(&gate, "127.0.0.3");
     binary.send_raw(&v2([192, 0, 2, 7]));
     assert!(!binary.read_to_end().0.starts_with(b"+"));
-    // Not on the list, with a header that names an allowed address: its own address counts.
+    // This source is not on the list, and its header names an allowed address. Its own address is judged.
     let mut stranger = from(&gate, "127.0.0.4");
     stranger.send_raw(&[&v1(ALLOWED)[..], PING].concat());
     assert_eq!(stranger.read_to_end().0, DENIED);
@@ -90,7 +90,7 @@ fn only_a_trusted_sender_names_another_client() {
     gate.assert_metric("connections_refused_total", &[("reason", "proxy_header")], 1.0);
 }
 
-/// A second header is part of the client's first bytes.
+/// A second header belongs to the client's first bytes.
 #[test]
 fn a_second_header_is_not_read() {
     let redis = Redis::plain();
@@ -112,7 +112,7 @@ fn with_only_others_are_closed() {
     gate.assert_metric("connections_refused_total", &[("reason", "proxy_header")], 1.0);
 }
 
-/// The sender's own address counts for its own health check (LOCAL).
+/// If the sender makes a health check (LOCAL), its own address is judged.
 #[test]
 fn local_is_the_sender_itself() {
     let redis = Redis::plain();
@@ -128,7 +128,8 @@ fn local_is_the_sender_itself() {
     client.assert_recv("+PONG");
 }
 
-/// Threats 8 to 10: malformed, slow and unspecified headers are closed, and none of their bytes is interpreted.
+/// Threats 8 to 10: the proxy closes connections with malformed, slow or unspecified headers. It interprets none of
+/// their bytes.
 #[test]
 fn bad_headers_are_closed_without_a_reply() {
     let redis = Redis::plain();
@@ -164,7 +165,7 @@ fn bad_headers_are_closed_without_a_reply() {
     mapped.assert_recv("+PONG");
 }
 
-/// Threat 10: on a listener with TLS, the bytes after the header must be TLS, not plain text.
+/// Threat 10: on a listener with TLS, the bytes after the header must be TLS and not plain text.
 #[test]
 fn plain_text_behind_the_header_is_not_answered_where_tls_is_wanted() {
     let redis = Redis::plain();
@@ -186,7 +187,7 @@ fn plain_text_behind_the_header_is_not_answered_where_tls_is_wanted() {
 
 const ECHO: &[u8] = b"*2\r\n$4\r\nECHO\r\n$1\r\nx\r\n";
 
-/// A reload removes a trusted sender: the proxy cuts its clients, and others stay.
+/// A reload removes a trusted sender. The proxy disconnects its clients, and other clients stay.
 #[test]
 fn a_sender_that_is_no_longer_trusted_loses_its_clients() {
     let redis = Redis::plain();
@@ -217,7 +218,7 @@ fn a_silent_sender_leaves_room_for_another() {
         .listener("proxy_protocol: {from: [127.0.0.2, 127.0.0.4]}")
         .listener("limits: {timeouts: {proxy_header: 1m}}")
         .start();
-    // More than the limit of all waiting connections.
+    // This is more than the limit on all waiting connections.
     let silent: Vec<Client> = (0..1100).map(|_| from(&gate, "127.0.0.2")).collect();
     eventually("the silent sender has its share", || {
         (gate.metric("connections_refused_total", &[("reason", "limit")]) >= 76.0).then_some(())
@@ -228,7 +229,8 @@ fn a_silent_sender_leaves_room_for_another() {
     drop(silent);
 }
 
-/// A connection that waits for its header does not block the port: a reload can bind it in another way at once.
+/// A connection that waits for its header does not block the port, so a reload can bind the port in another form at
+/// once.
 #[test]
 fn an_awaited_header_does_not_keep_the_port() {
     let redis = Redis::plain();

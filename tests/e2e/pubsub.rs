@@ -1,12 +1,14 @@
-//! Subscriptions: n confirmations or one error, messages between replies, and the return to normal state.
+//! Subscriptions: one confirmation for each channel or one error, messages between replies, and the end of subscriber
+//! mode.
 
 use e2e::random::number;
 use e2e::{Client, Scene, behaviours};
 
-/// Rounds of [`messages_after_a_confirmation_are_delivered`] in the default tests; `E2E_ROUNDS` sets more.
+/// The rounds of [`messages_after_a_confirmation_are_delivered`] in the default tests. `E2E_ROUNDS` sets another
+/// number.
 const ROUNDS: u64 = 200;
 
-/// Publishes a message from another client to every subscriber of `channel`.
+/// Publishes a message from another client. Checks that `receivers` subscribers of `channel` get it.
 fn publish(scene: &Scene<'_>, channel: &str, message: &str, receivers: i64) {
     scene
         .stage
@@ -15,7 +17,7 @@ fn publish(scene: &Scene<'_>, channel: &str, message: &str, receivers: i64) {
         .assert_reply(&format!("PUBLISH {channel} {message}"), &format!(":{receivers}"));
 }
 
-/// Checks that the next reply is the right one, in the subscribed state of either protocol.
+/// Checks that the next reply is the right one, for a subscriber in RESP2 or RESP3.
 fn assert_subscribed_in_step(scene: &Scene<'_>, client: &mut Client, text: &str) {
     client.assert_reply(
         &format!("PING {text}"),
@@ -45,8 +47,8 @@ behaviours! {
         client.assert_in_step("after");
     }
 
-    /// A client that has read the confirmation receives every later message. This holds on an old connection, a new
-    /// one, and one that moves between a shared connection and its own.
+    /// A client that has read the confirmation receives every later message. This is true on an old connection, on a
+    /// new one, and on one that moves between a shared connection and its own.
     fn messages_after_a_confirmation_are_delivered(scene: &Scene<'_>) {
         let mut publisher = scene.other();
         let mut client = scene.client();
@@ -72,7 +74,7 @@ behaviours! {
         }
     }
 
-    /// One write carries a hundred channels, then commands and unsubscriptions.
+    /// One write contains a hundred channels, and then commands and unsubscriptions.
     fn pipelined_with_later_commands(scene: &Scene<'_>) {
         let mut client = scene.client();
         let channels: Vec<String> = (0..100).map(|i| format!("c{i}")).collect();
@@ -97,7 +99,7 @@ behaviours! {
         client.assert_in_step("end");
     }
 
-    /// UNSUBSCRIBE without channels gives one confirmation for each channel, and one if there is none.
+    /// UNSUBSCRIBE without channels has one confirmation for each channel, or one if there is no channel.
     fn unsubscribe_from_all(scene: &Scene<'_>) {
         let mut client = scene.client();
         let nil = scene.nil();
@@ -122,7 +124,8 @@ behaviours! {
         client.assert_in_step("done");
     }
 
-    /// The same in one write each: the number of confirmations is unknown when the proxy reads the command.
+    /// The same commands arrive in one write, so the proxy does not know the number of confirmations when it reads
+    /// them.
     fn unsubscribe_from_all_in_one_write(scene: &Scene<'_>) {
         let mut client = scene.client();
         for line in ["SUBSCRIBE a b", "PSUBSCRIBE p*", "UNSUBSCRIBE", "UNSUBSCRIBE", "PUNSUBSCRIBE", "PUNSUBSCRIBE"] {
@@ -170,7 +173,7 @@ behaviours! {
         client.assert_in_step("after");
     }
 
-    /// An array that looks like a message is a reply, before and after; a real message comes between.
+    /// An array that looks like a message is a reply, even directly before and after a real message.
     fn an_array_like_a_message_is_a_reply(scene: &Scene<'_>) {
         let mut client = scene.client();
         client.assert_reply("RPUSH l message c payload", ":3");
@@ -185,7 +188,7 @@ behaviours! {
             client.assert_reply("LRANGE l 0 -1", r#"["message" "c" "payload"]"#);
             client.assert_reply("LRANGE s 0 -1", r#"["subscribe" "c" "x"]"#);
         }
-        // A message that looks like the reply to PING.
+        // This message looks like the reply to PING.
         publish(scene, "c", "pong", 1);
         client.assert_recv(&scene.push(r#""message" "c" "pong""#));
         assert_subscribed_in_step(scene, &mut client, "during");
@@ -198,7 +201,7 @@ behaviours! {
         client.assert_in_step("after");
     }
 
-    /// In RESP2 a subscriber may send few commands, and reads Redis's own error for the others.
+    /// In RESP2 a subscriber may send few commands. For other commands it gets Redis's own error.
     fn other_commands_while_subscribed(scene: &Scene<'_>) {
         let mut client = scene.client();
         client.assert_reply("SUBSCRIBE c", &scene.push(r#""subscribe" "c" :1"#));
@@ -215,12 +218,12 @@ behaviours! {
         client.assert_in_step("after");
     }
 
-    /// One error answers the command, however many channels it names.
+    /// A refused command gets one error, even if it names several channels.
     fn one_error_for_a_refused_subscription(scene: &Scene<'_>) {
         let mut client = scene.client();
         client.assert_reply("SUBSCRIBE", "-ERR wrong number of arguments for 'subscribe' command");
         client.assert_in_step("arity");
-        // RESP2 returns to normal only at the confirmation that brings both counts to 0.
+        // RESP2 subscriber mode ends only with the confirmation that sets both counts to 0.
         client.assert_reply("SUBSCRIBE a", &scene.push(r#""subscribe" "a" :1"#));
         client.assert_reply("PSUBSCRIBE", "-ERR wrong number of arguments for 'psubscribe' command");
         assert_subscribed_in_step(scene, &mut client, "still");
@@ -228,7 +231,7 @@ behaviours! {
         client.assert_in_step("after");
     }
 
-    /// A user without permission for n channels gets one -NOPERM.
+    /// If a user may not subscribe to several channels of a command, the command gets one -NOPERM.
     fn one_error_for_forbidden_channels(scene: &Scene<'_>) {
         let mut control = scene.stage.redis.control();
         control.assert_reply("ACL SETUSER default resetchannels &open:*", "+OK");
@@ -245,7 +248,7 @@ behaviours! {
         control.assert_reply("ACL SETUSER default allchannels", "+OK");
     }
 
-    /// A RESP3 subscriber that publishes to itself gets the push first, then the reply in its place.
+    /// A RESP3 subscriber that publishes to itself gets the push first, and then the reply.
     fn publishing_to_oneself(scene: &Scene<'_>) {
         if scene.is_resp2() {
             return;
@@ -262,7 +265,7 @@ behaviours! {
         client.assert_in_step("after");
     }
 
-    /// Redis closes subscribers that disconnect.
+    /// Redis unsubscribes a subscriber that disconnects.
     fn a_subscriber_that_leaves_is_unsubscribed(scene: &Scene<'_>) {
         let mut client = scene.client();
         client.assert_reply("SUBSCRIBE c", &scene.push(r#""subscribe" "c" :1"#));

@@ -55,7 +55,7 @@ fn a_session_from_standard_input() {
     }
 }
 
-/// The debugger answers each of its commands; the script's own reply comes after the last.
+/// The debugger answers each of its commands. The script's own reply comes after the last command.
 #[test]
 fn the_debugger_shows_the_reply_of_the_script() {
     const SCRIPT: &str = "local a = redis.call('GET', KEYS[1])\nreturn {a, ARGV[1], 'the reply'}\n";
@@ -82,7 +82,7 @@ fn the_debugger_shows_the_reply_of_the_script() {
     }
 }
 
-/// Mass insertion: `--pipe` sends everything, then an ECHO whose reply marks the end.
+/// Mass insertion: `--pipe` sends everything, and then an ECHO whose reply marks the end.
 #[test]
 fn pipe_mode() {
     const COUNT: usize = 200_000;

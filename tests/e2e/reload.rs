@@ -1,4 +1,4 @@
-//! Reloads: their triggers, rejected ones, and changes while clients are connected.
+//! Reloads: their triggers, rejected reloads, and changes while clients are connected.
 
 mod changes;
 mod cut;
@@ -8,7 +8,7 @@ mod watched;
 use e2e::{Client, Gate, Redis};
 use serde_json::Value;
 
-/// One listener, one group, and a reload only on request.
+/// A configuration with one listener and one group, which is reloaded only on request.
 pub(crate) const BASE: &str = "\
 listeners:
   - {name: public, bind: '127.0.0.1:{port}', upstream: main, allow: [office]}
@@ -46,7 +46,7 @@ pub(crate) fn texts(list: &Value) -> Vec<&str> {
     list.as_array().map(|list| list.iter().filter_map(Value::as_str).collect()).unwrap_or_default()
 }
 
-/// After SIGHUP, metrics and log agree; files with unchanged content are no new configuration.
+/// After SIGHUP, metrics and log agree. Files with unchanged content are not a new configuration.
 #[test]
 fn by_signal() {
     let redis = Redis::plain();
@@ -73,7 +73,7 @@ fn by_signal() {
     stays.assert_reply("PING", "+PONG");
 }
 
-/// A signal during a reload is not lost: the reload may have read the file before it changed.
+/// A signal during a reload is not lost, because the reload may have read the file before the change.
 #[test]
 fn the_last_of_many_signals_counts() {
     let redis = Redis::plain();

@@ -1,4 +1,5 @@
-//! Revocation: a source that is removed from the list is cut within a second, in any state; others are not affected.
+//! Revocation: the clients of a source that is removed from the list are disconnected within a second, in any state.
+//! Other clients are not affected.
 
 mod model;
 mod rights;
@@ -13,10 +14,10 @@ use serde_json::Value;
 
 use crate::reload::{assert_refuses, edit};
 
-/// The promised time from the swap of the policy to the cut.
+/// The promised time from the change of the policy to the disconnect.
 const WITHIN: Duration = Duration::from_secs(1);
 
-/// Two listeners; 127.0.0.1 belongs to the office, 127.0.0.2 is a guest.
+/// Two listeners. 127.0.0.1 belongs to the office, and 127.0.0.2 is a guest.
 const YAML: &str = "\
 listeners:
   - {name: public, bind: '127.0.0.1:{port}', upstream: main, allow: [office, guests]}
@@ -52,7 +53,8 @@ impl Fixture {
         Self { gate, redis, yaml, other: ([127, 0, 0, 1], other).into() }
     }
 
-    /// Checks that `change` cuts guests in every state, and does not cut other clients in the same states.
+    /// Checks that `change` disconnects guests in every state, and does not disconnect other clients in the same
+    /// states.
     #[track_caller]
     fn assert_cuts_guests(&self, to: SocketAddr, change: impl FnOnce(&Gate) -> Value) {
         let stays = Crowd::enter(self, "127.0.0.1", self.gate.address());
@@ -67,7 +69,7 @@ impl Fixture {
         bystander.leave();
     }
 
-    /// Checks that the audit trail has the end of each client in time, with the entry that had admitted it.
+    /// Checks that the audit trail has the end of each client in time, with the entry that admitted the client.
     #[track_caller]
     fn assert_audited_cut(&self, source: &str, entry: &str, at: f64) {
         let closed = eventually("all ends are audited", || {
@@ -85,7 +87,7 @@ impl Fixture {
     }
 }
 
-/// Clients of one source, one for each state of a client.
+/// Clients of one source, one in each state.
 struct Crowd {
     source: String,
     unused: Client,
@@ -126,7 +128,7 @@ impl Crowd {
         for i in 0..100 {
             crowd.pipelining.hold(&command(&format!("ECHO {i}")));
         }
-        // And the beginning of one more.
+        // This is the beginning of one more command.
         crowd.pipelining.send_raw(b"*2\r\n$4\r\nECHO\r\n$3\r\n1");
         for _ in 0..BIG_REPLIES {
             crowd.reading.hold(&command("GET big"));
@@ -196,7 +198,7 @@ impl Crowd {
     fn leave(self) {}
 }
 
-/// The time of an audit line in seconds of the day.
+/// Returns the time of an audit line in seconds of the day.
 fn seconds(line: &Value) -> f64 {
     let time = line["time"].as_str().and_then(|time| time.split_once('T')).expect("a time").1;
     let mut parts = time.trim_end_matches('Z').split(':').map(|part| part.parse::<f64>().expect("a number"));
@@ -204,7 +206,7 @@ fn seconds(line: &Value) -> f64 {
     next() * 3600.0 + next() * 60.0 + next()
 }
 
-/// A time `ahead` seconds from now, in the format of `until`.
+/// Returns the time in `ahead` seconds: as seconds since 1970, and in the format of `until`.
 fn moment(ahead: i64) -> (u64, String) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
     let at = now.checked_add_signed(ahead).expect("a time");
@@ -249,7 +251,7 @@ fn a_listener_is_removed() {
     fixture.assert_cuts_guests(fixture.other, |gate| gate.reload_with(&without));
 }
 
-/// With a watch, the cut takes only the additional time until the file counts as finished.
+/// With `reload: watch`, the disconnect takes longer only by the time until the file counts as complete.
 #[test]
 fn a_group_file_is_emptied() {
     let fixture = Fixture::new(|yaml| edit(&yaml, "reload: signal", "reload: watch"));
@@ -265,7 +267,7 @@ fn a_group_file_is_emptied() {
     stays.assert_goes_on(&fixture.redis);
 }
 
-/// Nothing is reloaded: the expiry alone cuts.
+/// Nothing is reloaded. The expiry of the entry disconnects the client.
 #[test]
 fn an_entry_expires() {
     let (at, until) = moment(6);
@@ -288,7 +290,7 @@ fn an_entry_expires() {
     fixture.gate.assert_metric("connections_refused_total", &[("reason", "expired")], 1.0);
 }
 
-/// A reload moves `until` forward, into the past or to a time soon.
+/// A reload moves `until` to an earlier time, in the past or in the near future.
 #[test]
 fn an_entry_is_shortened() {
     let fixture = Fixture::new(|yaml| {

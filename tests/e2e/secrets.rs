@@ -1,4 +1,4 @@
-//! No output of the proxy contains a password that it was given.
+//! The outputs of the proxy contain no password that it was given.
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
@@ -73,7 +73,7 @@ fn start(redis: &Redis, yaml: &str) -> Gate {
 fn assert_no_canary(place: &str, text: &str) {
     for canary in CANARIES {
         assert!(!text.contains(canary), "{canary} is in {place}:\n{text}");
-        // As hexadecimal bytes, as dumps show them, or as a list of numbers.
+        // Dumps show the password as hexadecimal bytes or as a list of numbers.
         let hex: String = canary.bytes().map(|byte| format!("{byte:02x}")).collect();
         let list = canary.bytes().map(|byte| byte.to_string()).collect::<Vec<_>>().join(", ");
         assert!(
@@ -83,7 +83,7 @@ fn assert_no_canary(place: &str, text: &str) {
     }
 }
 
-/// Sends commands that cause every kind of reply, and returns the replies.
+/// Sends commands that cause every kind of reply. Returns the replies.
 fn dialogue(mut client: Client) -> String {
     let [gate, own, default, alice, alice2, .., guess, _, _] = CANARIES;
     for line in [
@@ -141,7 +141,7 @@ fn no_output_holds_a_secret() {
     assert_no_canary("the command line", &String::from_utf8_lossy(&cmdline));
 }
 
-/// Checks the replies to logins of every kind, on every listener, whole and broken.
+/// Checks the replies to all kinds of logins on every listener, including malformed logins.
 #[track_caller]
 fn check_replies(gate: &Gate) {
     let guess = CANARIES[6];
@@ -199,7 +199,8 @@ fn check_commands(gate: &Gate) {
     }
 }
 
-/// Invalid configurations of every kind, each with a secret in a wrong place: a part of [`YAML`] and its replacement.
+/// Returns invalid configurations of every kind, each with a secret in a wrong place: a part of [`YAML`], and the text
+/// that replaces it.
 fn rejected() -> [(&'static str, String); 19] {
     let next = CANARIES[7];
     [
@@ -225,7 +226,7 @@ fn rejected() -> [(&'static str, String); 19] {
     ]
 }
 
-/// Checks every output about invalid configurations, then puts the valid one in force again.
+/// Checks every output about invalid configurations. Then puts the valid configuration in force again.
 #[track_caller]
 fn check_rejected_configurations(gate: &Gate) {
     for (from, to) in &rejected() {
@@ -256,7 +257,7 @@ fn output(directory: &Path, arguments: &[&str]) -> String {
     String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
 }
 
-/// The importers do not repeat other content of a file, which may contain secrets.
+/// The importers do not repeat other content of a file, because it may be secret.
 #[test]
 fn import_repeats_no_secret() {
     let directory = tempfile::tempdir().expect("a scratch directory");
@@ -298,7 +299,7 @@ fn import_repeats_no_secret() {
     }
 }
 
-/// The proxy leaves no core file, where every other process leaves one.
+/// The proxy leaves no core file in a situation in which other processes do.
 #[test]
 fn the_memory_is_shut() {
     let redis = Redis::plain();
@@ -324,7 +325,7 @@ fn the_memory_is_shut() {
     assert!(ended.core_dumped(), "core files are off on this machine: this test proves nothing here");
 }
 
-/// `hash-password` reads from standard input, and prints only the digest.
+/// `hash-password` reads the password from standard input, and prints only the digest.
 #[test]
 fn hash_password_says_only_the_digest() {
     let directory = tempfile::tempdir().expect("a scratch directory");

@@ -12,10 +12,10 @@ use e2e::{Client, Gate, Redis, eventually};
 const PASSWORD: &str = "canary-of-the-master";
 const NO_CHANNEL: &str = "-NOPERM No permissions to access a channel";
 
-/// Longer than the interval of Sentinel's hello messages, which is two seconds.
+/// A time longer than the interval of Sentinel's hello messages, which is two seconds.
 const LISTENING: Duration = Duration::from_millis(2500);
 
-/// The attacker's server, and the message that makes sentinels take it for the master.
+/// The attacker's server, and the message that makes sentinels believe that it is the master.
 struct Attack {
     server: Redis,
     hello: String,
@@ -30,7 +30,8 @@ impl Attack {
         Self { server, hello }
     }
 
-    /// Checks that the sentinels stay with `redis`. Then publishes directly, as proof, and waits until they follow.
+    /// Checks that the sentinels stay with `redis`. Then publishes the message directly on Redis, and waits until they
+    /// follow it. This proves that the message works.
     fn was_in_vain_until_done_directly(&self, redis: &Redis, sentinels: &Sentinels) {
         let is_at = |server: &Redis| {
             let place = format!(r#"["127.0.0.1" "{}"]"#, server.address().port());
@@ -42,7 +43,7 @@ impl Attack {
     }
 }
 
-/// Sends PUBLISH and related commands in every form of a command.
+/// Tries PUBLISH and related commands in every form.
 fn publish_by_every_route(client: &mut Client, hello: &str) {
     let channel = "__sentinel__:hello";
     for command in ["PUBLISH", "SPUBLISH", "publish"] {
@@ -55,7 +56,7 @@ fn publish_by_every_route(client: &mut Client, hello: &str) {
         client.assert_recv(NO_CHANNEL);
         client.assert_reply("EXEC", "-EXECABORT Transaction discarded because of previous errors.");
     }
-    // In two reads, so that the proxy judges the name before it has the message.
+    // The command arrives in two reads, so the proxy judges the name before it has the message.
     let frame = encode(&[b"PUBLISH", channel.as_bytes(), hello.as_bytes()]);
     for cut in [20, frame.len() - hello.len() - 4] {
         client.send_raw(&frame[..cut]);
@@ -68,7 +69,7 @@ fn publish_by_every_route(client: &mut Client, hello: &str) {
     client.assert_in_step("after");
 }
 
-/// With dedicated and shared connections, in RESP2 and RESP3.
+/// The attack fails with dedicated and shared connections, in RESP2 and RESP3.
 #[test]
 fn no_client_of_the_public_preset_moves_the_master() {
     let redis = Redis::builder().password(PASSWORD).start();
@@ -116,7 +117,7 @@ fn no_client_of_the_public_preset_moves_the_master() {
     attack.was_in_vain_until_done_directly(&redis, &sentinels);
 }
 
-/// The proxy cannot see the commands of a script: the Redis user that `check` prints restricts them.
+/// The proxy cannot see the commands of a script. The Redis user that `check` prints restricts them.
 #[test]
 fn no_script_moves_the_master_under_the_user_that_check_prints() {
     let redis = Redis::builder().password(PASSWORD).start();
@@ -164,7 +165,7 @@ fn no_script_moves_the_master_under_the_user_that_check_prints() {
     attack.was_in_vain_until_done_directly(&redis, &sentinels);
 }
 
-/// Checks that scripts still work within the permissions of the rules.
+/// Checks that scripts still work within the permissions that the rules give.
 fn scripts_have_what_the_acl_gives(client: &mut Client) {
     let runs = |client: &mut Client, script: &str, key: &str| {
         client.send_args(&[b"EVAL", script.as_bytes(), b"1", key.as_bytes()]);

@@ -1,12 +1,12 @@
-//! Behaviour in front of servers of other versions: `tests/run.sh servers` fetches them and runs these tests. Without
-//! them the tests use only the installed server.
+//! Behaviour in front of servers of other versions. `tests/run.sh servers` fetches the servers and runs these tests.
+//! Without them the tests use only the installed server.
 
 use std::io::Write;
 
 use e2e::client::command;
 use e2e::{Gate, Redis, Server, eventually};
 
-/// Runs `test` with each server. The output of a failure names the server.
+/// Runs `test` with each server. If it fails, the output names the server.
 fn with_each(test: impl Fn(&Server)) {
     for server in Server::all() {
         let _ = writeln!(std::io::stderr().lock(), "server: {} {:?}", server.name, server.version());
@@ -39,13 +39,13 @@ const WRONGPASS: &str = "-WRONGPASS invalid username-password pair or user is di
 const NOPERM_CONFIG: &str = "-NOPERM User default has no permissions to run the 'config|get' command";
 const NOT_IN_MULTI: &str = "-ERR Command not allowed inside a transaction";
 
-/// Starts a proxy with passthrough logins, under the rules of a listener that faces the internet.
+/// Starts a proxy with passthrough logins, with the rules of a listener that faces the internet.
 fn passthrough(redis: &Redis) -> Gate {
     Gate::before(redis).listener("acl: \"@public\"").secret(PASSWORD).start()
 }
 
-/// Redis from 7.2 on and Valkey 8 do not answer a failing login behind a pending reply. If the proxy sent each login
-/// at once, all later replies would shift.
+/// Redis from 7.2 on and Valkey 8 do not answer a failing login while a reply is pending. If the proxy sent each login
+/// at once, all later replies would go to the wrong commands.
 #[test]
 fn a_failing_login_in_a_pipeline_is_answered_in_its_place() {
     with_each(|server| {
@@ -89,7 +89,7 @@ fn a_failing_login_in_a_pipeline_is_answered_in_its_place() {
     });
 }
 
-/// The login of StackExchange.Redis: commands before AUTH, in one write with it.
+/// StackExchange.Redis sends commands before AUTH, in the same write.
 #[test]
 fn a_first_login_behind_other_commands_is_answered() {
     with_each(|server| {
@@ -111,7 +111,7 @@ fn a_first_login_behind_other_commands_is_answered() {
     });
 }
 
-/// Without the proxy's refusal, a server would answer EXEC with fewer elements than it announces.
+/// If the proxy did not refuse the login, a server would answer EXEC with fewer elements than it announces.
 #[test]
 fn a_login_in_a_transaction_spoils_it() {
     with_each(|server| {
@@ -135,7 +135,7 @@ fn a_login_in_a_transaction_spoils_it() {
     });
 }
 
-/// The password changed after the proxy connected. Redis refuses the login after RESET, and the proxy reports it at
+/// The password changes after the proxy has connected. Redis refuses the login after RESET, and the proxy reports it at
 /// once.
 #[test]
 fn reset_with_a_rotated_password_ends_the_session() {
@@ -160,7 +160,7 @@ fn reset_with_a_rotated_password_ends_the_session() {
 }
 
 /// Redis (6.2.18, 7.2.8 and later) and Valkey close a connection without a login that has more than 1 KiB of pending
-/// output. After RESET, this includes the replies from before it.
+/// output. After RESET, this includes the replies to earlier commands.
 #[test]
 fn unread_replies_before_reset_do_not_end_the_session() {
     with_each(|server| {
@@ -193,7 +193,8 @@ fn unread_replies_before_reset_do_not_end_the_session() {
     });
 }
 
-/// Redis up to 7.0 sends a message that a command publishes to its own client in the middle of the command's reply.
+/// If a command publishes a message to its own client, Redis up to 7.0 sends the message in the middle of the command's
+/// reply.
 #[test]
 fn a_message_within_a_reply_is_no_part_of_it() {
     with_each(|server| {
@@ -211,7 +212,7 @@ fn a_message_within_a_reply_is_no_part_of_it() {
         let mut read = Vec::new();
         while !read.ends_with(b"$3\r\nend\r\n") && client.read_up_to(1, &mut read) {}
         let text = String::from_utf8(read).expect("text");
-        // The proxy's own reply came after the complete previous reply.
+        // The proxy's own reply comes after the complete previous reply.
         let last = text.find("$1\r\nb\r\n,2\r\n").expect("the second element");
         let refusal = text.find("-NOPERM portcullis: 'sync'").expect("a refusal");
         assert!(last < refusal && text.contains("zpopmin"), "{text}");
@@ -243,8 +244,8 @@ fn a_script_is_killed_from_any_database_of_shared_connections() {
     });
 }
 
-/// The only answer to SHUTDOWN is the end of the connection. Any other first command gets the error that the
-/// connection was lost, which does not mention TLS.
+/// The only answer to SHUTDOWN is the end of the connection. Any other first command gets the error that the connection
+/// was lost. This error does not mention TLS.
 #[test]
 fn a_server_that_stops_before_its_first_reply_wants_no_tls() {
     with_each(|server| {
@@ -262,7 +263,7 @@ fn a_server_that_stops_before_its_first_reply_wants_no_tls() {
                 blocks.then_some(())
             });
             redis.kill();
-            // On shared connections Redis has answered the proxy's CLIENT ID before.
+            // On shared connections Redis has already answered the proxy's CLIENT ID.
             if connections == "dedicated" {
                 blocked.assert_recv("-ERR portcullis: upstream 'main' unavailable (connect)");
             }

@@ -1,9 +1,9 @@
-//! Replies of every shape, byte for byte as Redis writes them.
+//! Replies of every shape arrive byte for byte as Redis writes them.
 
 use e2e::behaviours;
 use e2e::client::{Client, encode};
 
-/// Returns a client of Redis itself, in the same protocol.
+/// Returns a client that is connected directly to Redis, in the same protocol.
 fn redis_itself(scene: &e2e::Scene<'_>) -> Client {
     let mut client = scene.stage.redis.control();
     if !scene.is_resp2() {
@@ -58,7 +58,7 @@ behaviours! {
         client.assert_in_step("after");
     }
 
-    /// A table that contains itself: Redis nests arrays until its own stack limit, some thousand levels deep.
+    /// A table that contains itself. Redis nests arrays up to its own stack limit of some thousand levels.
     fn deeper_than_any_client_writes(scene: &Scene<'_>) {
         let script = b"local a = {}; local b = {a}; a[1] = b; return a";
         let bytes = |mut client: Client| {
@@ -73,7 +73,7 @@ behaviours! {
         assert!(got == due, "{} bytes instead of {}", got.len(), due.len());
     }
 
-    /// Scripts may return invalid big numbers; Redis keeps them on one line, and the proxy does not check more.
+    /// Scripts may return invalid big numbers. Redis keeps them on one line, and the proxy checks nothing more.
     fn big_numbers_that_are_none(scene: &Scene<'_>) {
         let mut client = scene.client();
         for script in [

@@ -1,9 +1,9 @@
-//! `portcullis import` on generated configurations: rinetd, nginx and HAProxy run beside a gate that runs what was made
-//! of their files, and every address that a file names is tried at both, with its neighbours. The gate must refuse every
-//! client that the program refuses. How many of the others it admits is counted, since a gate that admits no client
-//! proves nothing.
+//! `portcullis import` on generated configurations. rinetd, nginx and HAProxy run beside a gate that runs the imported
+//! file. The test tries every address that a file names, and its neighbours, at both. The gate must refuse every client
+//! that the program refuses. The test also counts the other clients that the gate admits, because a gate that admits no
+//! client proves nothing.
 //!
-//! `E2E_SEED` and `E2E_IMPORT_ROUNDS` make longer runs of other configurations.
+//! `E2E_SEED` and `E2E_IMPORT_ROUNDS` select other configurations and longer runs.
 
 mod haproxy;
 mod nginx;
@@ -21,17 +21,17 @@ use socket2::{Domain, Socket, Type};
 
 use super::{binary, installed, run, text};
 
-/// Configurations of each program in an ordinary run, which then takes some ten seconds.
+/// The number of configurations of each program in an ordinary run, which takes about ten seconds.
 const ROUNDS: u64 = 25;
-/// Addresses that are tried at each port, at most.
+/// The most addresses that are tried at each port.
 const MOST_PROBES: usize = 48;
-/// Time for an answer, on a machine under load.
+/// The time limit for an answer that must come, on a machine under load.
 const LONG: Duration = Duration::from_secs(10);
-/// Time for an answer that may not come.
+/// The time limit for an answer that may not come.
 const SHORT: Duration = Duration::from_millis(500);
-/// The address of the program, and that of the gate. No generated rule names them.
+/// The addresses of the program and of the gate. No generated rule names them.
 const PLACES: [[&str; 2]; 2] = [["10.255.0.1", "2001:db8:ffff::1"], ["10.255.0.2", "2001:db8:ffff::2"]];
-/// Networks that rules name. They lie in each other, so that the order of rules matters.
+/// The networks that rules name. Some contain others, so that the order of rules matters.
 const NETS: [&str; 16] = [
     "10.0.0.0/8",
     "10.1.0.0/16",
@@ -50,34 +50,34 @@ const NETS: [&str; 16] = [
     "2001:db8:1:2::/64",
     "2001:db8:1::7/128",
 ];
-/// The number of networks of IPv4 among them.
+/// The number of IPv4 networks in `NETS`.
 const V4_NETS: usize = 12;
 
-/// A generated configuration. In its files `{ip}` and `{ip6}` stand for the address to listen on, `{port0}` for a port
-/// and so on, and `{server}` and `{server_port}` for Redis.
+/// A generated configuration. In its files `{ip}` and `{ip6}` stand for the address to listen on, `{port0}` and so on
+/// for a port, and `{server}` and `{server_port}` for Redis.
 struct Case {
-    /// The configuration, and the files that it names.
+    /// The configuration, and the other files that it names.
     files: Vec<(&'static str, String)>,
-    /// The ports in use. The first one is always listened to.
+    /// The ports in use. The program always listens on the first one.
     ports: Vec<Port>,
 }
 
 #[derive(Clone, Copy)]
 struct Port {
     v6: bool,
-    /// Whether connections there may begin with a PROXY header.
+    /// Whether connections to the port may begin with a PROXY header.
     proxied: bool,
 }
 
-/// Results of all probes.
+/// The results of all probes.
 #[derive(Debug, Default)]
 struct Tally {
     both: u64,
-    /// Those of them with a PROXY header.
+    /// The probes in `both` that had a PROXY header.
     behind: u64,
     program_only: u64,
     neither: u64,
-    /// Configurations with which the program does not start.
+    /// The number of configurations with which the program does not start.
     rejected: u64,
 }
 
@@ -87,7 +87,7 @@ struct Program {
     path: &'static str,
     arguments: &'static [&'static str],
     generate: fn(&mut Random) -> Case,
-    /// Whether it understands PROXY headers.
+    /// Whether the program reads PROXY headers.
     proxies: bool,
 }
 
@@ -129,7 +129,7 @@ fn compare(program: &Program) {
         return;
     }
     namespace::alone(&format!("imports from {} beside the program itself are", program.name), || {
-        // Every address of these networks is one of the namespace's own.
+        // The namespace has every address of these networks.
         namespace::ip(&["route", "add", "local", "10.0.0.0/8", "dev", "lo"]);
         namespace::ip(&["-6", "route", "add", "local", "2001:db8::/32", "dev", "lo"]);
         fs::write("/proc/sys/net/ipv6/ip_nonlocal_bind", "1").expect("permitted in a namespace of our own");
@@ -167,7 +167,7 @@ impl Program {
         if await_start(&mut process, PLACES[0][0], numbers[0]) == Started::Ended {
             tally.rejected += 1;
             let told = process.stderr() + &process.stdout();
-            // It tells what the generator does wrong.
+            // This output shows a mistake of the generator.
             writeln!(std::io::stderr(), "{} rejects its file: {told}", self.name).expect("standard error");
             return;
         }
@@ -180,7 +180,8 @@ impl Program {
                 });
                 let patience = if probe.binary { SHORT } else { LONG };
                 let gate = probe.is_served(to_gate, patience);
-                // Under load a program may be too slow for the short time; its rules refuse the second client as well.
+                // Under load a program may need longer than the short time. Then it gets a second chance, and its rules
+                // must refuse the client again.
                 let program =
                     probe.is_served(to_program, patience) || gate && probe.is_served(to_program, LONG);
                 match (program, gate) {
@@ -200,7 +201,7 @@ impl Program {
         }
     }
 
-    /// Imports the file in `directory`, and runs the result. Returns what was printed, too.
+    /// Imports the file in `directory` and runs the result. Also returns the output of the import.
     fn import(&self, directory: &Path, port: u16) -> (Process, String) {
         let old = directory.join("old.conf").display().to_string();
         let imported = run(&["import", self.name, &old]);
@@ -227,7 +228,7 @@ impl Case {
         }
     }
 
-    /// Returns clients for a port: at the edges of the networks that files name, inside them and beside them.
+    /// Returns clients for a port: at the edges of the networks that files name, and inside and outside them.
     fn probes(&self, port: Port, random: &mut Random) -> Vec<Probe> {
         let mut sources: Vec<IpAddr> = Vec::new();
         let nets = NETS.iter().chain([&"10.77.0.0/16", &"2001:db8:77::/48"]);
@@ -261,7 +262,8 @@ impl Case {
     }
 }
 
-/// Returns the first and the last address of a network, their neighbours, and one inside, as far as they can be bound.
+/// Returns the first and the last address of a network, their neighbours, and one address inside, if a socket can be
+/// bound to them.
 fn around(net: &str, random: &mut Random) -> Vec<IpAddr> {
     let (ip, len) = net.split_once('/').expect("a network");
     let len: u32 = len.parse().expect("a length");
@@ -273,7 +275,7 @@ fn around(net: &str, random: &mut Random) -> Vec<IpAddr> {
             let inside = first + u32::try_from(inside).expect("16 bits") % (last - first).max(1);
             let all = [first, first.wrapping_sub(1), last, last.wrapping_add(1), inside];
             let own = all.into_iter().filter(|bits| bits >> 24 == 10);
-            // The network's own address is one that nothing is sent from.
+            // Nothing can be sent from the first and the last address of the whole network.
             own.filter(|bits| *bits != 10 << 24 && *bits != (11 << 24) - 1)
                 .map(|bits| Ipv4Addr::from_bits(bits).into())
                 .collect()
@@ -289,7 +291,7 @@ fn around(net: &str, random: &mut Random) -> Vec<IpAddr> {
     }
 }
 
-/// Returns IPv6 addresses with an IPv4 address in them: mapped, 6to4 and IPv4-compatible.
+/// Returns IPv6 addresses that contain an IPv4 address: mapped, 6to4 and IPv4-compatible.
 fn embedding(client: IpAddr) -> Vec<IpAddr> {
     let IpAddr::V4(ip) = client else { return Vec::new() };
     let bits = u128::from(ip.to_bits());
@@ -297,17 +299,17 @@ fn embedding(client: IpAddr) -> Vec<IpAddr> {
     forms.into_iter().map(|bits| Ipv6Addr::from_bits(bits).into()).collect()
 }
 
-/// A client, and the address in its PROXY header.
+/// A client, and the address in its PROXY header, if it sends one.
 #[derive(Clone, Copy, Debug)]
 struct Probe {
     from: IpAddr,
     header: Option<IpAddr>,
-    /// Version 2 of the header.
+    /// Whether the header has version 2.
     binary: bool,
 }
 
 impl Probe {
-    /// Whether a PING is answered; `patience`: how long before the client ends what it sends.
+    /// Returns whether a PING is answered. `patience` is the time after which the client closes its write side.
     fn is_served(&self, to: SocketAddr, patience: Duration) -> bool {
         let socket = Socket::new(Domain::for_address(to), Type::STREAM, None).expect("a socket");
         socket.bind(&SocketAddr::new(self.from, 0).into()).expect("an address of the namespace");
@@ -317,9 +319,10 @@ impl Probe {
         let mut stream = TcpStream::from(socket);
         let mut bytes = self.header.map_or_else(Vec::new, |client| header(client, self.binary));
         bytes.extend(b"*1\r\n$4\r\nPING\r\n");
-        // A client that is refused may be cut before this is out.
+        // A refused client may be disconnected before this write.
         let _ = stream.write_all(&bytes);
-        // Redis waits for the end of a line with a NUL in it, as a header of version 2 has; it gets the end of all then.
+        // If a header of version 2 is not read, Redis waits for the end of a line because of the NUL in it. The end of
+        // the stream ends this wait.
         let mut answer = [0; 7];
         let mut read = 0;
         for patience in [patience, LONG] {
@@ -341,7 +344,7 @@ impl Probe {
     }
 }
 
-/// Returns a PROXY header for a client.
+/// Returns a PROXY header that names a client.
 fn header(client: IpAddr, binary: bool) -> Vec<u8> {
     let to: IpAddr = match client {
         IpAddr::V4(_) => Ipv4Addr::new(10, 255, 0, 9).into(),
@@ -363,7 +366,7 @@ fn header(client: IpAddr, binary: bool) -> Vec<u8> {
     [b"\r\n\r\n\0\r\nQUIT\n", &[0x21, family, 0, length][..], &addresses, &[4, 210, 24, 235]].concat()
 }
 
-/// The result of a start.
+/// The result of starting the program.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Started {
     /// The program listens.
@@ -372,18 +375,18 @@ enum Started {
     Ended,
 }
 
-/// Waits until the program listens on the port, or has ended.
+/// Waits until the program listens on the port or has ended.
 fn await_start(process: &mut Process, ip: &str, port: u16) -> Started {
     eventually("the program listens", || {
         if process.ended().is_some() {
             return Some(Started::Ended);
         }
-        // A connection, and no bind, which would take the port away from the program for a moment.
+        // This connects and does not bind, because a bind would take the port away from the program for a moment.
         TcpStream::connect((ip, port)).is_ok().then_some(Started::Listens)
     })
 }
 
-/// Returns one of the networks, of IPv4 unless `v6`.
+/// Returns a random network, of IPv6 if `v6`.
 fn net(random: &mut Random, v6: bool) -> &'static str {
     let nets = if v6 { &NETS[V4_NETS..] } else { &NETS[..V4_NETS] };
     random.pick::<&'static str>(nets)

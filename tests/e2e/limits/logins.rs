@@ -32,7 +32,7 @@ fn from(gate: &Gate, address: &str) -> Client {
     gate.connect_from(address, "127.0.0.1")
 }
 
-/// Ten thousand guesses in one write: guesses up to the limit get a reply, the proxy drops the rest.
+/// A client sends ten thousand guesses in one write. Guesses up to the limit get a reply, and the proxy drops the rest.
 #[test]
 fn ten_thousand_pipelined_guesses() {
     let redis = Redis::plain();
@@ -42,9 +42,9 @@ fn ten_thousand_pipelined_guesses() {
     for n in 0..10_000 {
         guesses.extend(command(&format!("AUTH alice guess-{n}")));
     }
-    // One of them is correct, but too late.
+    // This guess is correct but too late.
     guesses.extend(command(&format!("AUTH alice {PASSWORD}")));
-    // The proxy closes before it has all of it.
+    // The proxy closes the connection before it has received everything.
     let _ = guesser.try_send_raw(&guesses);
     let (answers, _) = guesser.read_to_end();
     assert_eq!(String::from_utf8_lossy(&answers), format!("{WRONGPASS}\r\n").repeat(10));
@@ -52,7 +52,7 @@ fn ten_thousand_pipelined_guesses() {
     gate.assert_metric("sources_blocked", &[("listener", "public")], 1.0);
     counts(&gate, "connections_closed_total", "limit", 1.0);
 
-    // The source may not even connect; others may.
+    // The source cannot even connect. Other sources can.
     for _ in 0..3 {
         let mut client = from(&gate, "127.0.0.5");
         client.assert_recv(BLOCKED);
@@ -63,7 +63,7 @@ fn ten_thousand_pipelined_guesses() {
 }
 
 /// Guesses on many connections count together, with HELLO as with AUTH. Existing connections without a login close at
-/// their next attempt; logged-in clients stay.
+/// their next attempt. Logged-in clients stay.
 #[test]
 fn guesses_on_many_connections() {
     let redis = Redis::plain();
@@ -76,13 +76,13 @@ fn guesses_on_many_connections() {
         let mut client = from(&gate, "127.0.0.5");
         client.assert_reply(attempt, WRONGPASS);
     }
-    // The proxy does not check even a correct password.
+    // The proxy does not even check a correct password.
     before.assert_reply(&format!("AUTH alice {PASSWORD}"), WRONGPASS);
     before.assert_closed();
     inside.assert_reply("PING", "+PONG");
 }
 
-/// Behind one address, a client repeats an old password, and other clients have the right one.
+/// Several clients have the same address. One of them repeats an old password, and the others have the right one.
 #[test]
 fn one_misconfigured_client_blocks_no_other_client() {
     let redis = Redis::plain();
@@ -146,7 +146,7 @@ fn the_line_for_fail2ban() {
     }
 }
 
-/// Matches the log with fail2ban's `<HOST>` and `<F-...>`, in Python, the language of fail2ban.
+/// Applies the `<HOST>` and `<F-...>` of fail2ban to the log. It runs Python, because fail2ban is written in Python.
 fn hosts(regexes: &[&str], log: &str) -> String {
     const SCRIPT: &str = r"
 import re, sys

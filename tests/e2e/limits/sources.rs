@@ -1,4 +1,4 @@
-//! `limits.per_source`: clients and connects of each address, or of each IPv6 /64.
+//! `limits.per_source`: the clients and the connects of each address, or of each IPv6 /64.
 
 use std::net::{IpAddr, SocketAddr};
 use std::process::Command;
@@ -34,7 +34,7 @@ fn clients_of_one_address() {
     two.assert_reply("PING", "+PONG");
 }
 
-/// One host has all addresses of its /64. The addresses exist in a network namespace of the test.
+/// One host can use all addresses of its /64. The test creates the addresses in a network namespace.
 #[test]
 fn clients_of_one_network_of_ipv6() {
     let redis = Redis::plain();
@@ -68,7 +68,7 @@ fn clients_of_one_network_of_ipv6() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&text));
 }
 
-/// Runs in a namespace with the addresses, started by the test above.
+/// Runs in a namespace with the addresses. The test above starts it.
 #[test]
 #[ignore = "needs addresses of its own"]
 fn in_a_namespace() {
@@ -111,7 +111,7 @@ fn connects_in_a_time() {
     assert_eq!(gate.metric("connections_refused_total", &[("reason", "not_allowed")]), 0.0);
 }
 
-/// A source that the list does not allow learns nothing of limits, and takes no place.
+/// A source that the list does not allow learns nothing about limits, and takes no seat.
 #[test]
 fn the_list_comes_first() {
     let redis = Redis::plain();
@@ -126,7 +126,7 @@ fn the_list_comes_first() {
     assert_eq!(gate.metric("connections_refused_total", &[("reason", "rate")]), 0.0);
 }
 
-/// After a reload, new limits apply to new connections; existing clients stay and count.
+/// After a reload, new limits apply to new connections. Existing clients stay and are counted.
 #[test]
 fn changed_by_a_reload() {
     const YAML: &str = r#"

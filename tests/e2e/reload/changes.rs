@@ -25,7 +25,7 @@ fn is_shut(to: SocketAddr) -> bool {
     TcpStream::connect(to).is_err()
 }
 
-/// Checks that the reload cut the client and that the audit trail has an entry.
+/// Checks that the reload disconnected the client and that the audit trail has an entry for it.
 #[track_caller]
 fn assert_revoked(gate: &Gate, client: &mut Client) {
     let source = client.local().to_string();
@@ -51,14 +51,14 @@ fn listeners_come_move_change_names_and_go() {
     assert_eq!(texts(&report["changes"]), ["listener 'second' added"], "{report}");
     let mut client = assert_serves(local(first));
 
-    // With another port it is the same listener: connected clients stay.
+    // A listener with another port is the same listener, so connected clients stay.
     let report = gate.apply(&more("second", second));
     assert_eq!((&report["cut"], texts(&report["changes"])), (&0.into(), vec!["listener 'second' changed"]));
     assert!(is_shut(local(first)), "the old port is still open");
     client.assert_reply("PING", "+PONG");
     let mut other = assert_serves(local(second));
 
-    // With another name it is another listener.
+    // A listener with another name is another listener.
     let report = gate.apply(&more("renamed", second));
     assert_eq!(report["cut"], 2, "{report}");
     assert_revoked(&gate, &mut client);
@@ -78,7 +78,7 @@ fn listeners_come_move_change_names_and_go() {
     });
 }
 
-/// Two listeners exchange their addresses at once, in both directions; connected clients stay.
+/// Two listeners exchange their addresses in one reload, in both directions. Connected clients stay.
 #[test]
 fn one_socket_for_both_families_and_one_each() {
     let redis = Redis::plain();
@@ -157,7 +157,8 @@ fn another_upstream_address() {
     eventually("the proxy probes the new address", || (gate.get("/ready").0 == 200).then_some(()));
 }
 
-/// Redis gets another password, then the proxy: no restart, no client cut, no password shown.
+/// Redis gets another password, and then the proxy. No restart is needed, no client is disconnected, and no password is
+/// shown.
 #[test]
 fn rotated_credentials() {
     let redis = Redis::builder().password("canary-first").start();
@@ -205,7 +206,7 @@ fn another_style_of_refusal() {
     }
 }
 
-/// A limit below the number of clients cuts none of them, and admits new ones only when there is room.
+/// A limit below the number of clients disconnects no client. New clients are admitted only when there is room.
 #[test]
 fn fewer_and_more_clients() {
     let redis = Redis::plain();
@@ -219,7 +220,7 @@ fn fewer_and_more_clients() {
         clients.iter_mut().for_each(|client| client.assert_reply("PING", "+PONG"));
         let (read, _) = gate.connect().read_to_end();
         assert_eq!(read, b"-ERR max number of clients reached\r\n");
-        // Two places are in use until all but one of three clients have left.
+        // Two of three clients must disconnect before there is room.
         clients.truncate(1);
         eventually("there is room", || {
             let mut client = gate.connect();
@@ -236,7 +237,8 @@ fn fewer_and_more_clients() {
     }
 }
 
-/// A client that was idle before the reload is cut when the new limit is over, as if the limit had always applied.
+/// A client that was idle before the reload is disconnected when the new limit is reached, as if the limit had always
+/// applied.
 #[test]
 fn a_limit_for_idle_clients() {
     let redis = Redis::plain();
@@ -336,7 +338,7 @@ fn another_admin_token() {
     assert_eq!(gate.reload_by_http().0.0, 200);
     gate.apply(&with("other"));
     assert_eq!((gate.get("/api/status").0, with_token(TOKEN), with_token(OTHER)), (401, 401, 200));
-    // In the configured file: only its content changes.
+    // The configured file stays the same, and only its content changes.
     gate.put("other", TOKEN);
     assert_eq!(gate.reload()["result"], "applied");
     assert_eq!((with_token(TOKEN), with_token(OTHER)), (200, 401));
@@ -344,7 +346,7 @@ fn another_admin_token() {
     assert_eq!(gate.get("/api/status").0, 200);
 }
 
-/// The proxy reports settings that need a restart, and applies none of them partly.
+/// The proxy reports settings that need a restart. It does not apply a part of them.
 #[test]
 fn settings_that_need_a_restart() {
     let redis = Redis::plain();
@@ -372,7 +374,7 @@ fn settings_that_need_a_restart() {
     assert!(back["not_applied"].is_null(), "{back}");
 }
 
-/// With another `auth` the identity of a client is no longer valid; other listeners are not affected.
+/// With another `auth`, the identity of a client is no longer valid. Other listeners are not affected.
 #[test]
 fn another_way_to_authenticate() {
     let redis = Redis::plain();

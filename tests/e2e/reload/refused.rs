@@ -1,4 +1,4 @@
-//! Rejected reloads: the last good policy stays, and log, metrics and audit trail report the problem.
+//! Rejected reloads: the last valid policy stays. Log, metrics and audit trail report the problem.
 
 use std::net::TcpListener;
 
@@ -16,7 +16,7 @@ fn start(redis: &Redis, yaml: &str) -> Gate {
     Gate::before(redis).config(yaml).file("token", TOKEN).secret(TOKEN).start()
 }
 
-/// A mistake: the configuration, and the file, line and text of its report.
+/// A mistake: the configuration, and the file, the line and the text in its report.
 struct Mistake {
     yaml: String,
     place: Option<(&'static str, u32)>,
@@ -93,7 +93,7 @@ fn the_last_good_policy_stays() {
     assert_eq!((&report["result"], &report["generation"]), (&"unchanged".into(), &1.into()), "{report}");
     gate.assert_metric("config_last_reload_successful", &[], 1.0);
     post(&gate, 200);
-    // The conflict is resolved: the same file is valid now.
+    // The conflict has ended, so the same file is valid now.
     drop(taken);
     let both = format!("['127.0.0.1:{{port}}', '127.0.0.1:{busy}']");
     gate.apply(&edit(&base, "'127.0.0.1:{port}'", &both));
@@ -127,7 +127,7 @@ fn assert_reported(gate: &Gate, report: &serde_json::Value, file: &str, line: u3
     gate.assert_log(&hint);
 }
 
-/// A reload changes the form of a port, and has an error elsewhere: the proxy serves the old form again.
+/// A reload changes the form of a port, and has an error elsewhere. The proxy then serves the old form again.
 #[test]
 fn half_a_change_is_none() {
     let redis = Redis::plain();
@@ -149,11 +149,11 @@ fn half_a_change_is_none() {
     }
     gate.apply(&split);
     assert_admits(&gate, "127.0.0.1");
-    // A port without a listener does not prevent later reloads.
+    // A port on which the proxy no longer listens does not prevent later reloads.
     gate.apply(&edit(&base, "{port}", &ports::free().to_string()));
 }
 
-/// A secret from a pipe (`<(vault read ..)`) can be read once. A second read would block.
+/// A secret from a pipe (`<(vault read ..)`) can be read only once. A second read would block.
 #[test]
 fn a_pipe_is_not_read_twice() {
     let redis = Redis::plain();

@@ -1,4 +1,4 @@
-//! Watched files that change in all the ways in which tools change files.
+//! Watched files that change in the ways in which tools change files.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -10,7 +10,7 @@ use e2e::{Gate, GateBuilder, Redis, holds_for};
 
 use super::{BASE, assert_admits, assert_refuses, edit};
 
-/// A configuration that reads each kind of file.
+/// A configuration that reads a file of each kind.
 const WATCHED: &str = "\
 listeners:
   - {name: public, bind: '127.0.0.1:{port}', upstream: main, allow: [127.0.0.1, listed, plain]}
@@ -19,7 +19,7 @@ groups: {listed: {file: listed.yaml}, plain: {file: plain.txt}}
 admin: {bind: '127.0.0.1:{admin}'}
 ";
 
-/// Two reads must agree at this distance before the proxy accepts a file.
+/// The time between two reads that must be equal before the proxy accepts a file.
 const SETTLED: Duration = Duration::from_millis(250);
 
 fn watching(redis: &Redis) -> GateBuilder {
@@ -32,7 +32,7 @@ fn watching(redis: &Redis) -> GateBuilder {
         .secret("canary-new")
 }
 
-/// The later content of each file.
+/// Returns the new content of each file.
 fn edits() -> [(&'static str, String); 4] {
     [
         ("listed.yaml", "- 127.0.0.3\n- {cidr: 127.0.0.4, note: added}\n".to_owned()),
@@ -69,7 +69,7 @@ fn renamed_into_place() {
     }
     assert_all_in_force(&gate);
     stays.assert_reply("PING", "+PONG");
-    // A read must not count as a change of the files.
+    // Reading a file must not count as a change of the file.
     gate.put("plain.txt", "127.0.0.5\n127.0.0.6\n127.0.0.8\n");
     let share = gate.process().cpu_share_over(Duration::from_secs(2));
     assert!(share < 0.15, "a changed file costs {:.0} % of a core", share * 100.0);
@@ -77,7 +77,7 @@ fn renamed_into_place() {
     assert_no_more_reloads(&gate);
 }
 
-/// A file is truncated and written piece by piece: the proxy never applies half of it.
+/// A file is truncated and written in pieces. The proxy never applies a part of it.
 #[test]
 fn written_in_place_slowly() {
     let redis = Redis::plain();
@@ -87,7 +87,7 @@ fn written_in_place_slowly() {
         let mut longest = Duration::ZERO;
         let before = gate.audited("reload").len();
         let report = gate.reload_after(|| longest = write_slowly(&gate, name, &text));
-        // If the machine stops the writer for that long, half a file does look finished.
+        // If the machine stops the writer for so long, the partly written file does look complete.
         if longest < SETTLED - Duration::from_millis(50) {
             assert_eq!(report["result"], "applied", "{name}: {report}");
             assert_eq!(gate.audited("reload").len(), before + 1, "{name}");
@@ -101,7 +101,7 @@ fn written_in_place_slowly() {
     assert_all_in_force(&gate);
 }
 
-/// Writes a file slowly. Returns the longest time between two writes before it was complete.
+/// Writes a file slowly. Returns the longest time between two writes while the file was incomplete.
 fn write_slowly(gate: &Gate, name: &str, text: &str) -> Duration {
     let text = gate.fill(text);
     let mut file = File::create(gate.directory().join(name)).expect("writable");
@@ -137,7 +137,7 @@ fn deleted_and_created() {
     stays.assert_reply("PING", "+PONG");
 }
 
-/// A ConfigMap mount of Kubernetes: the files are links into `..data`, which is itself a link that is replaced.
+/// A ConfigMap mount of Kubernetes. The files are links into `..data`, which is a link that is replaced as a whole.
 #[test]
 fn a_link_above_the_files_is_swapped() {
     let redis = Redis::plain();
@@ -169,7 +169,7 @@ fn a_link_above_the_files_is_swapped() {
     assert_refuses(&gate, "127.0.0.5");
 }
 
-/// `reload: signal` does not watch files, and a reload can change it.
+/// With `reload: signal` the proxy does not watch files. A reload can change this setting.
 #[test]
 fn only_when_asked() {
     let redis = Redis::plain();

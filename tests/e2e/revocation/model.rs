@@ -1,8 +1,7 @@
 //! A thousand live connections, a thousand reloads a minute, and a model of which configuration admits which client.
 //!
-//! Each configuration has its number in the notes of its entries, so every line of the audit trail names the
-//! configuration that decided. The sources that it admits are a function of the number.
-//! judged. Which sources it admits is a function of the number.
+//! Each configuration has its number in the notes of its entries. So every line of the audit trail names the
+//! configuration that decided. The sources that a configuration admits are a function of its number.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -17,20 +16,20 @@ use serde_json::Value;
 
 use super::{WITHIN, seconds};
 
-/// Connections that every config admits.
+/// The number of connections that every configuration admits.
 const ALWAYS: usize = 1000;
-/// Connections of each class that some configs refuse, at the start.
+/// The number of connections of each class that some configurations refuse, at the start.
 const SOMETIMES: usize = 100;
-/// The time between two reloads: 1,000 a minute.
+/// The time between two reloads, for 1,000 reloads a minute.
 const PACE: Duration = Duration::from_millis(60);
-/// The time limit of the reloads, for slow machines.
+/// The time limit of all reloads, for slow machines.
 const AT_MOST: Duration = Duration::from_secs(25);
 const RELOADS: u64 = 340;
 
 const CLASSES: u8 = 4;
 
-/// Whether a configuration admits a class. Class 0 is always admitted, the others in patterns of different length.
-/// The first configuration admits all.
+/// Returns whether a configuration admits a class. Class 0 is always admitted; the others are admitted in patterns of
+/// different lengths. The first configuration admits all classes.
 fn admits(generation: u64, class: u8) -> bool {
     match class {
         _ if generation == 1 => true,
@@ -41,7 +40,7 @@ fn admits(generation: u64, class: u8) -> bool {
     }
 }
 
-/// Whether a configuration admits none of the changing classes, as the last one must.
+/// Returns whether a configuration admits only class 0, as the last configuration must.
 fn is_lonely(generation: u64) -> bool {
     (1..CLASSES).all(|class| !admits(generation, class))
 }
@@ -57,7 +56,7 @@ fn class_of(line: &Value) -> u8 {
     source.ip().octets()[1] - 10
 }
 
-/// Allows all classes, and also denies those that must not be admitted.
+/// Returns the configuration. It allows all classes, and also denies those that must not be admitted.
 fn config(generation: u64) -> String {
     let entry = |class: u8| format!("{{cidr: 127.{}.0.0/16, note: '{generation}'}}", 10 + class);
     let all: Vec<String> = (0..CLASSES).map(entry).collect();
@@ -97,7 +96,7 @@ fn a_thousand_clients_and_a_thousand_reloads_a_minute() {
             .zip(sometimes)
             .map(|(class, here)| scope.spawn(move || come_and_go(class, here, to, stop_coming)))
             .collect();
-        // On any failure here, the other threads must see that the test is over.
+        // If this fails, the other threads must see that the test is over.
         let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let last = reload_all(&gate);
             stop_coming.store(true, Ordering::Relaxed);
@@ -158,8 +157,8 @@ fn work(thread: usize, mut clients: Vec<Client>, stop: &AtomicBool) -> (Vec<Clie
     (clients, round)
 }
 
-/// Runs the clients of a class that some configurations refuse. Each connects from another address, so that each
-/// refusal has its line.
+/// Runs the clients of a class that some configurations refuse. Each client connects from another address, so that each
+/// refusal has a line of its own.
 fn come_and_go(class: u8, mut here: Vec<Client>, to: SocketAddr, stop: &AtomicBool) -> Vec<Client> {
     let is_served = |client: &mut Client| {
         let mut read = Vec::new();
@@ -182,7 +181,7 @@ fn come_and_go(class: u8, mut here: Vec<Client>, to: SocketAddr, stop: &AtomicBo
     here
 }
 
-/// Reloads until the time is over; returns the number of the last configuration.
+/// Reloads until the time is over. Returns the number of the last configuration.
 fn reload_all(gate: &Gate) -> u64 {
     let started = Instant::now();
     let mut next = started;
@@ -221,9 +220,9 @@ fn put_in_force(gate: &Gate, generation: u64) {
     assert_eq!(report["result"], "applied", "{report}");
 }
 
-/// Checks that every decision in the audit trail follows the configuration it names, and that this configuration was
-/// in force. Between the lines of two reloads the earlier is in force. While the threads receive the later
-/// configuration, it may also be the later.
+/// Checks that every decision in the audit trail follows the configuration that it names, and that this configuration
+/// was in force. Between the lines of two reloads, the earlier configuration is in force. The later one may be in force
+/// too, because the threads receive it before its line is written.
 fn assert_agrees(lines: &[Value], last: u64) {
     let mut in_force = 1;
     let mut since: HashMap<u64, f64> = HashMap::new();
@@ -250,7 +249,7 @@ fn assert_agrees(lines: &[Value], last: u64) {
                 assert_eq!(line["count"], 1, "{line}");
                 assert!(is_current && !admits(named, class), "in force: {in_force}; {line}");
             }
-            // The line names the last configuration that admitted the client; the next one cut it.
+            // The line names the last configuration that admitted the client. The next configuration disconnected it.
             (Some("closed"), Some("revoked")) => {
                 assert!(admits(named, class) && !admits(named + 1, class), "{line}");
                 *cut.entry(named + 1).or_default() += 1;

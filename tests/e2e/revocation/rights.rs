@@ -1,4 +1,5 @@
-//! A reload withdraws a permission in use: the proxy cuts, counts and audits its users, and no other client.
+//! A reload withdraws a permission that is in use. The proxy disconnects, counts and audits the clients that use it,
+//! and no other client.
 
 use std::time::Duration;
 
@@ -49,7 +50,7 @@ impl Fixture {
         client
     }
 
-    /// Applies these rules and checks the number of clients that they cut.
+    /// Applies these rules, and checks the number of clients that they disconnect.
     #[track_caller]
     fn assert_cut(&self, acl: &str, cut: u64) {
         let before = self.revoked().len();
@@ -68,7 +69,7 @@ impl Fixture {
         self.redis.control().call("CLIENT LIST").text().matches("flags=b").count()
     }
 
-    /// Sends a command that blocks, and waits until it does.
+    /// Sends a command that blocks, and waits until it blocks.
     fn block(&self, client: &mut Client, command: &str) {
         let before = self.blocked();
         client.send(command);
@@ -83,7 +84,7 @@ fn under(yaml: &str, acl: &str) -> String {
 const MODES: [(&str, bool); 4] =
     [("dedicated", false), ("dedicated", true), ("shared", false), ("shared", true)];
 
-/// One client for each kind of permission, subscribed before there are rules; each reload withdraws one permission.
+/// One client for each kind of permission, subscribed before there are rules. Each reload withdraws one permission.
 #[test]
 fn each_kind_ends_with_its_own_right_only() {
     for (connections, resp3) in MODES {
@@ -137,7 +138,7 @@ fn each_kind_ends_with_its_own_right_only() {
     }
 }
 
-/// Clients with permissions that are still allowed continue.
+/// Clients continue if their permissions are still allowed.
 #[test]
 fn what_is_still_allowed_goes_on() {
     for (connections, resp3) in MODES {
@@ -167,7 +168,7 @@ fn what_is_still_allowed_goes_on() {
     }
 }
 
-/// A blocked command without a reply, which Redis has not started because earlier commands come first.
+/// Redis has not started the blocking command, because the replies to earlier commands come first.
 #[test]
 fn a_blocked_command_behind_other_replies_is_cut() {
     for (connections, _) in MODES.into_iter().step_by(2) {
@@ -185,8 +186,8 @@ fn a_blocked_command_behind_other_replies_is_cut() {
     }
 }
 
-/// A client has more subscriptions than the proxy remembers. After a change of channels, the proxy cannot prove that
-/// they are allowed.
+/// A client has more subscriptions than the proxy remembers. After a change of the channel rules, the proxy cannot
+/// prove that all of them are allowed.
 #[test]
 fn a_client_with_too_many_subscriptions_is_cut() {
     let fixture = Fixture::new("dedicated", Some("+@all"));
@@ -221,7 +222,7 @@ fn a_replica_and_a_client_under_another_auth() {
     subscriber.assert_closed();
 }
 
-/// The rules of one user change; others are not affected.
+/// The rules of one user change. Other users are not affected.
 #[test]
 fn a_user_loses_a_right() {
     let redis = Redis::plain();

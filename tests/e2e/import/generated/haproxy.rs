@@ -1,10 +1,10 @@
-//! Files of HAProxy in mode tcp.
+//! Generates files of HAProxy in mode tcp.
 
 use e2e::Random;
 
 use super::{Case, Port, net};
 
-/// Lines that may decide who gets in, or that look as if they did.
+/// Lines that decide which clients get in, or look as if they did.
 const ASIDE: [&str; 19] = [
     "http-request deny unless a",
     "tcp-response content reject if a",
@@ -26,7 +26,7 @@ const ASIDE: [&str; 19] = [
     "option tcp-smart-accept",
     "tcp-request inspect-delay 10ms",
 ];
-/// Lines of a backend.
+/// Lines in a backend.
 const BEHIND: [&str; 10] = [
     "disabled",
     "default-server disabled",
@@ -40,7 +40,7 @@ const BEHIND: [&str; 10] = [
     "option redispatch",
 ];
 
-/// Generates a file: conditions in all stages, backends that reject, and load balancers.
+/// Generates a file with conditions in all stages, backends that reject, and load balancers.
 pub(super) fn generate(random: &mut Random) -> Case {
     let mut text = String::from(
         "global\n    maxconn 300\n    tune.bufsize 16384\ndefaults\n    mode tcp\n    timeout connect 5s\n    timeout client 1m\n    timeout server 1m\n\
@@ -96,11 +96,11 @@ pub(super) fn generate(random: &mut Random) -> Case {
 
 fn aside(text: &mut String, random: &mut Random, kind: &str) {
     let mut lines: Vec<&str> = (0..random.below(3)).map(|_| *random.pick::<&'static str>(&ASIDE)).collect();
-    // Such rules stand where servers are.
+    // Such rules are valid only in sections with servers.
     lines.retain(|line| kind == "listen" || !line.contains("tcp-response"));
     let limits = |line: &&str| line.contains("conn_cur") || line.contains("track-sc0");
     if lines.iter().any(limits) {
-        // A counter counts what a rule before has tracked.
+        // A counter works only if an earlier rule tracks the source.
         *text += "    stick-table type ip size 10k expire 30s store conn_cur\n    tcp-request connection track-sc0 src\n";
     }
     for line in lines {

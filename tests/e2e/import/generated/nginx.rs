@@ -1,4 +1,4 @@
-//! Files of nginx with a stream block.
+//! Generates files of nginx with a stream block.
 
 use std::path::Path;
 
@@ -6,7 +6,8 @@ use e2e::Random;
 
 use super::{Case, Port, net};
 
-/// Directives that decide who gets in without `allow` and `deny`, or that nginx may take for such; and harmless ones.
+/// Directives other than `allow` and `deny` that decide which clients get in, or may be taken for such, and harmless
+/// ones.
 const ASIDE: [&str; 12] = [
     "ssl_preread on;",
     "ssl_preread off;",
@@ -22,7 +23,7 @@ const ASIDE: [&str; 12] = [
     "proxy_connect_timeout 5s;",
 ];
 
-/// Generates a file: rules at both levels, in included files, and behind load balancers.
+/// Generates a file with rules at both levels, in included files, and behind load balancers.
 pub(super) fn generate(random: &mut Random) -> Case {
     let module = "/usr/lib/nginx/modules/ngx_stream_module.so";
     let load = if Path::new(module).exists() { format!("load_module {module};\n") } else { String::new() };
@@ -63,7 +64,7 @@ fn server(text: &mut String, random: &mut Random, at: usize, port: Port) {
     let proxy = if port.proxied { " proxy_protocol" } else { "" };
     *text += &format!("    server {{\n        listen {ip}:{{port{at}}}{proxy};\n");
     let aside = random.pick(&ASIDE);
-    // The first server always listens, whatever is at the others.
+    // The first server always listens, even if the others do not.
     if at > 0 && random.one_in(3) {
         *text += &format!("        {aside}\n");
     }

@@ -1,4 +1,4 @@
-//! Files of rinetd.
+//! Generates files of rinetd.
 
 use e2e::Random;
 
@@ -29,7 +29,7 @@ const PATTERNS: [&str; 22] = [
     "10.1.2.255",
 ];
 
-/// Generates a file: few global rules, so that the first rule of the file often belongs to a forward.
+/// Generates a file with few global rules, so that the first rule of the file often belongs to a forward.
 pub(super) fn generate(random: &mut Random) -> Case {
     let mut text = String::from("# generated\n");
     if random.one_in(2) {
@@ -46,7 +46,7 @@ pub(super) fn generate(random: &mut Random) -> Case {
             rules(&mut text, random);
         }
         if random.one_in(5) {
-            // It is left out, and its rules with it.
+            // The import leaves out this forward and its rules.
             text += &format!("127.0.0.1 {}/udp 127.0.0.1 9/udp\n", 40_000 + at);
             rules(&mut text, random);
         }
