@@ -1,9 +1,8 @@
-//! `connections: shared`: many clients use few connections to Redis, and each sees a server of its own.
+//! `connections: shared`: many clients use few connections to Redis, and each client seems to have a server of its own.
 //!
-//! The promises for every connection are tested in the other files: each of the `behaviours!` of this package also
-//! runs with shared connections. Behaviours that differ there say so in their code. WAIT is refused. The ids of
-//! CLIENT ID are the proxy's own, so Redis cannot use them for CLIENT KILL, CLIENT UNBLOCK and CLIENT TRACKING
-//! REDIRECT.
+//! The other files test what is true for every connection: each of the `behaviours!` of this package also runs with
+//! shared connections. Behaviours that differ there say so in their code. WAIT is refused. The ids of CLIENT ID are the
+//! proxy's own, so Redis cannot use them for CLIENT KILL, CLIENT UNBLOCK and CLIENT TRACKING REDIRECT.
 
 mod alone;
 mod crowd;
@@ -23,7 +22,7 @@ use e2e::client::encode;
 use e2e::fake::bulk;
 use e2e::{Client, Fake, Gate, GateBuilder};
 
-/// Makes tests of behaviour that is equal directly and on shared connections.
+/// Makes tests of behaviour that is the same on direct and on shared connections.
 #[macro_export]
 macro_rules! alike {
     ($($(#[$meta:meta])* fn $name:ident($scene:ident: &Scene<'_>) $body:block)*) => {$(
@@ -44,7 +43,7 @@ macro_rules! alike {
     )*};
 }
 
-/// Starts one worker, so that all clients may share connections.
+/// Builds a proxy with one worker, so that all clients may share connections.
 fn before(fake: &Fake) -> GateBuilder {
     sharing(Gate::before_address(&fake.address()))
 }
@@ -53,13 +52,13 @@ fn sharing(builder: GateBuilder) -> GateBuilder {
     builder.listener("auth: trust").upstream("connections: shared").top("workers: 1")
 }
 
-/// The number of the proxy's connections to its upstream in `/metrics`.
+/// Returns the number of the proxy's connections to its upstream, from `/metrics`.
 fn connections(gate: &Gate, state: &str) -> f64 {
     gate.metric("upstream_connections", &[("state", state)])
 }
 
-/// Reads the replies `due`, byte for byte. Returns false after a part of them, perhaps an error line of the proxy,
-/// and the close.
+/// Reads the replies `due`, byte for byte. Returns false if the connection closed after a part of them. An error line
+/// of the proxy may come before the close.
 #[track_caller]
 fn recv_own_or_closed(client: &mut Client, due: &[Vec<u8>]) -> bool {
     for reply in due {
@@ -77,7 +76,7 @@ fn recv_own_or_closed(client: &mut Client, due: &[Vec<u8>]) -> bool {
     true
 }
 
-/// Clients with unique values, a few on each shared connection.
+/// Clients with unique values. A few of them share each connection.
 struct Neighbours<'g> {
     gate: &'g Gate,
     clients: Vec<Client>,
@@ -85,10 +84,10 @@ struct Neighbours<'g> {
 }
 
 impl<'g> Neighbours<'g> {
-    /// Enough clients to use every shared connection of one worker.
+    /// The number of clients, which is enough to use every shared connection of one worker.
     const COUNT: usize = 32;
 
-    /// Replies that are pending for each client.
+    /// The number of replies that are pending for each client.
     const DEPTH: usize = 3;
 
     #[track_caller]
@@ -109,7 +108,7 @@ impl<'g> Neighbours<'g> {
         }
     }
 
-    /// Checks that each client receives its own replies, and nothing else.
+    /// Checks that each client receives exactly its own replies.
     #[track_caller]
     fn assert_own_replies(&mut self) {
         for (number, client) in self.clients.iter_mut().enumerate() {
@@ -125,8 +124,8 @@ impl<'g> Neighbours<'g> {
         self.assert_own_replies();
     }
 
-    /// Checks that each client receives its own replies, or a part of them and the close. Replaces the closed
-    /// clients, and returns their number.
+    /// Checks that each client receives its own replies, or a part of them and then the close. Replaces the clients
+    /// that were closed, and returns their number.
     #[track_caller]
     fn assert_own_replies_or_closed(&mut self) -> usize {
         let mut ended = 0;
@@ -140,7 +139,7 @@ impl<'g> Neighbours<'g> {
         ended
     }
 
-    /// The connections of `fake` that carried their last commands.
+    /// Returns the connections of `fake` on which the last commands of the clients arrived.
     fn connections(&self, fake: &Fake) -> Vec<usize> {
         let mut connections: Vec<usize> = (0..Self::COUNT)
             .flat_map(|number| fake.connections_with(&format!("ECHO {}", texts(number, self.round)[0])))

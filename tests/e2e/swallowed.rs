@@ -1,7 +1,7 @@
-//! An upstream answers a login with one reply too few or too many. No other reply takes its place, and the wait has a
+//! An upstream answers a login with one reply too few or too many. No other reply is taken for it, and the wait has a
 //! time limit.
 //!
-//! Redis from 7.2 on and Valkey 8 omit the reply to a failing login while output for the client is pending.
+//! Redis from 7.2 on and Valkey 8 do not answer a failing login while output for the client is pending.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,7 +21,7 @@ fn swallowing() -> Fake {
     })
 }
 
-/// Starts an upstream that answers logins until the flag is set.
+/// Starts an upstream that answers logins until the returned flag is set.
 fn forgetful() -> (Fake, Arc<AtomicBool>) {
     let forgets = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&forgets);
@@ -31,12 +31,12 @@ fn forgetful() -> (Fake, Arc<AtomicBool>) {
     (fake, forgets)
 }
 
-/// Starts a proxy with passthrough logins, whose time limit is one second.
+/// Starts a proxy with passthrough logins and a time limit of one second for them.
 fn passthrough(fake: &Fake) -> Gate {
     Gate::before_address(&fake.address()).top("limits: {timeouts: {login: 1s}}").start()
 }
 
-/// Starts a proxy that logs in itself, within a second.
+/// Builds a proxy that logs in itself, with a time limit of one second.
 fn trust(fake: &Fake) -> GateBuilder {
     Gate::before_address(&fake.address())
         .listener("auth: trust")
@@ -44,7 +44,7 @@ fn trust(fake: &Fake) -> GateBuilder {
         .upstream("connect_timeout: 1s")
 }
 
-/// Checks that the client reads the timeout error, after the time limit and not much later.
+/// Checks that the client gets the timeout error after the time limit, and not much later.
 #[track_caller]
 fn assert_times_out(client: &mut Client, since: Instant) {
     client.assert_recv(TIMEOUT);
@@ -95,7 +95,7 @@ fn a_swallowed_login_of_a_client_ends_by_a_time_limit() {
     }
 }
 
-/// Messages that stream in meanwhile are forwarded, and do not extend the time limit.
+/// Messages that arrive meanwhile are forwarded. They do not extend the time limit.
 #[test]
 fn messages_do_not_extend_the_time_limit() {
     let fake = swallowing();
@@ -167,7 +167,7 @@ fn the_gates_login_after_reset_waits_for_the_reply() {
     assert_eq!(fake.commands_on(connection), [&*login, "RESET", &*login, "GET b"]);
 }
 
-/// With `auth: users`, another user means another login of the proxy.
+/// With `auth: users`, another user requires another login of the proxy.
 #[test]
 fn the_gates_login_for_another_user_ends_by_a_time_limit() {
     let fake = Fake::start(|words| {
@@ -194,7 +194,7 @@ fn the_gates_login_for_another_user_ends_by_a_time_limit() {
     assert!(fake.connections_with("GET b").is_empty());
 }
 
-/// The setup of shared connections and of leases.
+/// The setup of shared connections and of leased ones.
 #[test]
 fn the_gates_login_on_shared_connections_ends_by_a_time_limit() {
     for command in ["GET a", "EVAL x 0"] {

@@ -190,7 +190,7 @@ fn client_certificates_optional() {
     }
 }
 
-/// `user_from`: a certificate is equivalent to a password of the user that it names, and to nothing more.
+/// `user_from`: a certificate has the same effect as the password of the user that it names, and no other effect.
 #[test]
 fn a_certificate_names_its_user() {
     let (redis, servers, clients) = (Redis::plain(), Authority::new("ca"), Authority::new("clients"));
@@ -225,7 +225,7 @@ fn a_certificate_names_its_user() {
     known.assert_closed();
 }
 
-/// An expired revocation list no longer proves that a certificate is valid, so the proxy refuses all of them.
+/// An expired revocation list does not prove that a certificate is valid, so the proxy refuses all certificates.
 #[test]
 fn an_expired_revocation_list_refuses() {
     let (redis, servers, clients) = (Redis::plain(), Authority::new("ca"), Clients::new());
@@ -257,11 +257,12 @@ fn the_name_chooses_the_certificate() {
         let holds = |name: &str| shown.windows(name.len()).any(|part| part == name.as_bytes());
         assert!(holds(named), "{asked}: not the certificate of {named}");
     }
-    // No certificate has this name: the first one is presented, and the client refuses it.
+    // No certificate has this name, so the proxy presents the first one, and the client refuses it.
     assert!(Client::try_tls(gate.address(), &ca.client(), "y.x.b.example").is_err());
 }
 
-/// Garbage, incomplete handshakes and silence: the proxy closes each, and serves others meanwhile.
+/// Garbage, incomplete handshakes and silence: the proxy closes each of these connections, and serves other clients
+/// meanwhile.
 #[test]
 fn broken_handshakes() {
     let (redis, ca) = (Redis::plain(), Authority::new("ca"));
@@ -302,7 +303,7 @@ fn broken_handshakes() {
     assert_refused(&gate, rows.len() as f64);
 }
 
-/// Returns the first flight of a client.
+/// Returns the first bytes that a client sends in a handshake.
 fn hello(gate: &Gate, config: &Arc<ClientConfig>) -> Vec<u8> {
     let name = rustls::pki_types::ServerName::try_from("localhost").expect("a name");
     let mut session = rustls::ClientConnection::new(Arc::clone(config), name).expect("a config");
@@ -335,7 +336,8 @@ fn new_keys_and_too_many_of_them() {
 #[test]
 fn idle_clients_cost_little() {
     const CLIENTS: usize = 300;
-    /// Measured: 7.2 KiB with the upstream connection, about 5 KiB of them for keys and tables of rustls and aws-lc.
+    /// The limit in bytes for one client. Measured: 7.2 KiB with the upstream connection, of which keys and tables of
+    /// rustls and aws-lc use about 5 KiB.
     const EACH: u64 = 16 << 10;
     let (redis, ca) = (Redis::plain(), Authority::new("ca"));
     let mut gate = gate(&redis, &ca).start();
@@ -353,7 +355,7 @@ fn idle_clients_cost_little() {
     assert!(each < EACH, "{each} bytes for an idle client");
 }
 
-/// A renewed certificate applies to new connections; existing clients stay.
+/// A renewed certificate applies to new connections. Existing clients stay.
 #[test]
 fn a_renewed_certificate() {
     let (redis, ca, next) = (Redis::plain(), Authority::new("ca"), Authority::new("next"));
@@ -372,7 +374,7 @@ fn a_renewed_certificate() {
     old.assert_in_step("old");
 }
 
-/// All failures of TLS to an upstream: the client's error and the operator's log line.
+/// All failures of TLS to an upstream: the error that the client gets, and the log line for the operator.
 mod upstream {
     use super::*;
 
@@ -452,7 +454,7 @@ mod upstream {
         assert_fails(&redis, &ca.pem(), "", "TLS 1.2 or 1.3");
     }
 
-    /// The error for a server that hangs does not say that it has no TLS.
+    /// If a server hangs, the error does not say that the server has no TLS.
     #[test]
     fn silence_is_a_timeout() {
         let ca = Authority::new("ca");

@@ -33,7 +33,7 @@ behaviours! {
     }
 
     fn redirected_to_a_subscriber(scene: &Scene<'_>) {
-        // An id that Redis does not know; shared/state.rs tests the error.
+        // Redis does not know this id; shared/state.rs tests the error.
         if scene.stage.is_shared() {
             return;
         }

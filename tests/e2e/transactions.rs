@@ -73,7 +73,8 @@ behaviours! {
         client.assert_in_step("after");
     }
 
-    /// Commands that change identity, encoding or the number of replies in the middle of EXEC's reply.
+    /// The proxy refuses commands that would change the user, the encoding or the number of replies in the middle of
+    /// EXEC's reply.
     fn commands_that_break_counting_are_refused(scene: &Scene<'_>) {
         if scene.stage.is_direct() {
             return;
@@ -102,7 +103,7 @@ behaviours! {
         }
     }
 
-    /// DISCARD also ends a dirty transaction, and ends WATCH with it.
+    /// DISCARD also ends a transaction with an error in it, and ends WATCH.
     fn a_dirty_transaction_can_be_discarded(scene: &Scene<'_>) {
         if scene.stage.is_direct() {
             return;
@@ -117,7 +118,7 @@ behaviours! {
         client.assert_in_step("after");
     }
 
-    /// Exactly one channel gives one reply, and EXEC's array starts the subscribed state.
+    /// SUBSCRIBE with exactly one channel has one reply, and EXEC's array begins subscriber mode.
     fn subscribing_to_one_channel(scene: &Scene<'_>) {
         let mut client = scene.client();
         for line in ["MULTI", "SET a 1", "SUBSCRIBE c", "EXEC"] {
@@ -135,7 +136,7 @@ behaviours! {
         client.assert_in_step("after");
     }
 
-    /// A queued SELECT takes effect if EXEC's reply is an array, and otherwise not.
+    /// A queued SELECT takes effect only if EXEC's reply is an array.
     fn queued_state_counts_when_executed(scene: &Scene<'_>) {
         let mut client = scene.client();
         for line in ["MULTI", "SELECT 5", "SET five 1", "EXEC", "EXISTS five", "SELECT 0", "EXISTS five", "MULTI", "SELECT 5", "DISCARD"] {
@@ -148,7 +149,7 @@ behaviours! {
         client.assert_in_step("after");
     }
 
-    /// MONITOR in the queue: Redis refuses it there (deny-blocking) or runs it; order holds in both cases.
+    /// Redis refuses MONITOR in a transaction (deny-blocking), or runs it. The order of replies is kept in both cases.
     fn blocking_commands_do_not_block(scene: &Scene<'_>) {
         let mut client = scene.client();
         for line in ["MULTI", "BLPOP none 0", "SET a 1", "EXEC"] {
@@ -163,7 +164,7 @@ behaviours! {
         client.assert_in_step("after");
     }
 
-    /// Subscribe and unsubscribe one channel inside: the counts follow EXEC's array.
+    /// The transaction subscribes and unsubscribes one channel at a time. The counts follow EXEC's array.
     fn subscribing_and_leaving_inside(scene: &Scene<'_>) {
         let mut client = scene.client();
         for line in ["MULTI", "SUBSCRIBE c", "UNSUBSCRIBE c", "PSUBSCRIBE p*", "PUNSUBSCRIBE p*", "EXEC"] {
@@ -185,7 +186,7 @@ behaviours! {
         client.assert_in_step("after");
     }
 
-    /// Queued commands without EXEC have no effect: no client is subscribed.
+    /// Queued commands have no effect without EXEC, so no client is subscribed.
     fn a_subscription_that_was_not_executed(scene: &Scene<'_>) {
         let mut client = scene.client();
         client.assert_reply("RPUSH l message c x", ":3");
@@ -207,7 +208,7 @@ behaviours! {
         client.assert_in_step("after");
     }
 
-    /// A server may omit a failing AUTH from EXEC's reply, so the proxy queues none.
+    /// A server may omit the reply to a failing AUTH from EXEC's reply, so the proxy does not queue AUTH.
     fn auth_inside_is_refused(scene: &Scene<'_>) {
         if scene.stage.is_direct() {
             return;
@@ -226,7 +227,7 @@ behaviours! {
         client.assert_in_step("after");
     }
 
-    /// SYNC would turn the connection into a replication stream: the proxy refuses it, and inside MULTI the refusal
+    /// SYNC would turn the connection into a replication stream, so the proxy refuses it. Inside MULTI the refusal
     /// aborts EXEC.
     fn replication_is_refused(scene: &Scene<'_>) {
         if scene.stage.is_direct() {

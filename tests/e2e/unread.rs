@@ -1,4 +1,4 @@
-//! Replies that a client does not read. Progress means that the client accepts bytes, or that Redis accepts more of a
+//! Replies that a client does not read. Progress means that the client accepts bytes, or that Redis accepts more of its
 //! pipeline.
 
 use std::sync::Arc;
@@ -11,14 +11,14 @@ use rustls::ClientConfig;
 
 const MIB: usize = 1024 * 1024;
 
-/// `timeouts.write` is 1 s. Other tests run beside these.
+/// The time limit for the disconnect. `timeouts.write` is 1 s, but other tests run at the same time.
 const CUT: Duration = Duration::from_secs(8);
 
 /// The number of values of 1 MiB that each client requests.
 const ASKED: usize = 30;
 
 struct Fixture {
-    // Dropped first: the proxy must not see its upstream end.
+    // The proxy is dropped first, because it must not see the end of its upstream.
     gate: Gate,
     redis: Redis,
     tls: Option<Arc<ClientConfig>>,
@@ -54,7 +54,8 @@ impl Fixture {
     }
 }
 
-/// The bytes that a client sends instead of reading: the first ones, the repeated ones, and the interval.
+/// Returns the bytes that clients send although they do not read: the first bytes, the repeated bytes, and the
+/// interval.
 fn drips() -> Vec<(Vec<u8>, Vec<u8>, Duration)> {
     let now_and_then = Duration::from_millis(100);
     let again = |bytes: &[u8]| (bytes.to_vec(), bytes.to_vec(), now_and_then);
@@ -65,9 +66,9 @@ fn drips() -> Vec<(Vec<u8>, Vec<u8>, Duration)> {
         again(b"PING\r\n"),
         again(&command("PING")),
         again(&command("GET big")),
-        // A command without an end.
+        // The command never ends.
         (b"*2\r\n$4\r\nECHO\r\n$400000000\r\n".to_vec(), b"x".to_vec(), now_and_then),
-        // A refused command, which the proxy skips as fast as it arrives.
+        // The proxy refuses this command, and skips it as fast as it arrives.
         (
             b"*4\r\n$6\r\nCONFIG\r\n$3\r\nSET\r\n$1\r\na\r\n$400000000\r\n".to_vec(),
             vec![b'x'; 64 * 1024],
@@ -76,7 +77,7 @@ fn drips() -> Vec<(Vec<u8>, Vec<u8>, Duration)> {
     ]
 }
 
-/// A client that reads nothing is cut, whatever it sends, unless it is a pipeline.
+/// A client that reads nothing is disconnected. The bytes that it sends do not matter, unless they are a pipeline.
 fn no_progress(upstream: &str, tls: bool) {
     let _turn = own_turn();
     let fixture = Fixture::start(upstream, tls, "");
@@ -115,7 +116,7 @@ fn no_progress_tls() {
     no_progress("connections: dedicated", true);
 }
 
-/// Reads `step` bytes at a time, then the rest; blank lines in between have no effect.
+/// Reads `step` bytes at a time, and then the rest. Blank lines that it sends meanwhile have no effect.
 fn reads_slowly(mut client: Client, step: usize, pause: Duration) {
     client.send_raw(&command("GET big").repeat(ASKED));
     let due = (MIB + 12) * ASKED;
@@ -131,7 +132,7 @@ fn reads_slowly(mut client: Client, step: usize, pause: Duration) {
     client.assert_in_step("after");
 }
 
-/// Writes for 4 s, and only then reads. The kernel must not close it after `tcp.user_timeout` either.
+/// Writes for 4 s before it reads. The kernel must not close the connection after `tcp.user_timeout` either.
 fn writes_before_it_reads(mut client: Client) {
     let piece = command("GET value").repeat(3000);
     let started = Instant::now();
@@ -145,14 +146,14 @@ fn writes_before_it_reads(mut client: Client) {
     client.assert_in_step("after");
 }
 
-/// Slow readers, and a client that writes a long pipeline before it reads, stay connected.
+/// Slow readers stay connected, and so does a client that writes a long pipeline before it reads.
 fn progress(upstream: &str, tls: bool) {
     let _turn = own_turn();
     let fixture = Fixture::start(upstream, tls, "user_timeout: 2s");
     std::thread::scope(|scope| {
         let [first, second, third] = [(); 3].map(|()| fixture.connect());
         scope.spawn(|| reads_slowly(first, 256 * 1024, Duration::from_millis(200)));
-        // The kernel does not report room within `write`.
+        // The kernel reports no room within the time of `write`.
         scope.spawn(|| reads_slowly(second, 4 * 1024, Duration::from_millis(20)));
         scope.spawn(|| writes_before_it_reads(third));
     });

@@ -1,4 +1,5 @@
-//! Redis is down, refuses or misbehaves: one clear error, with log, /ready and metric. The proxy recovers.
+//! Redis is down, refuses or misbehaves. The client gets one clear error; the log, /ready and a metric show the reason.
+//! The proxy recovers.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ fn assert_unavailable(client: &mut Client, kind: &str) {
     client.assert_closed();
 }
 
-/// Checks every view of `main` while it is down for this reason.
+/// Checks what clients and the operator see while `main` is down for this reason.
 #[track_caller]
 fn assert_down(gate: &Gate, kind: &str) {
     eventually("the upstream is known to be down", || (gate.get("/ready").0 == 503).then_some(()));
@@ -22,7 +23,7 @@ fn assert_down(gate: &Gate, kind: &str) {
     assert_reported_down(gate, kind);
 }
 
-/// Checks the operator's view.
+/// Checks what the operator sees.
 #[track_caller]
 fn assert_reported_down(gate: &Gate, kind: &str) {
     eventually("the upstream is known to be down", || (gate.get("/ready").0 == 503).then_some(()));
@@ -76,7 +77,7 @@ fn up_at_the_start() {
     assert!(!gate.stderr().contains("not ready"), "{}", gate.stderr());
 }
 
-/// Commands in flight end, with or without an error; nothing is executed twice and no reply is invented.
+/// Commands in progress end, with or without an error. No command is executed twice, and no reply is invented.
 #[test]
 fn killed_and_started_again() {
     let mut redis = Redis::plain();
@@ -111,7 +112,7 @@ fn a_socket_that_is_not_there() {
     assert_down(&gate, "refused");
 }
 
-/// Redis accepts connections and does not answer.
+/// Redis accepts connections but does not answer.
 #[test]
 fn stopped() {
     let redis = Redis::builder().password(PASSWORD).start();
@@ -139,7 +140,7 @@ fn wrong_password() {
     assert_up(&gate);
 }
 
-/// Redis requires a password and none is configured. The client reads Redis's own error.
+/// Redis requires a password, but none is configured. The client gets Redis's own error.
 #[test]
 fn no_password() {
     let redis = Redis::builder().password(PASSWORD).start();
@@ -150,7 +151,7 @@ fn no_password() {
     client.assert_reply("SET never 1", "-NOAUTH Authentication required.");
 }
 
-/// Under passthrough the clients have the passwords: NOAUTH from Redis means that it is up.
+/// Under passthrough the clients have the passwords, so NOAUTH from Redis means that it is up.
 #[test]
 fn noauth_is_up_under_passthrough() {
     let redis = Redis::builder().password(PASSWORD).start();
@@ -184,14 +185,14 @@ fn loading() {
     redis.control().assert_reply("SAVE", "+OK");
     let gate = Gate::before(&redis).listener("auth: trust").start();
     redis.kill();
-    // With 100 microseconds a key, loading takes 3 s, and Redis checks its clients often.
+    // With a delay of 100 microseconds for each key, loading takes 3 s, and Redis checks its clients often.
     redis.start_again(&["key-load-delay 100", "loading-process-events-interval-bytes 1024"], false);
     eventually("Redis loads its data", || {
         let mut client = Client::try_unix(&redis.socket())?;
         client.call("PING").is_error().then_some(())
     });
     assert_reported_down(&gate, "loading");
-    // Like Redis itself: the connection stays, and works when Redis does.
+    // As with Redis itself, the connection stays, and works when Redis has loaded its data.
     let mut client = gate.connect();
     client.assert_reply("SET never 1", "-LOADING Redis is loading the dataset in memory");
     assert_up(&gate);
@@ -209,7 +210,7 @@ fn several_addresses() {
     gate.connect().assert_reply("GET k", r#""v""#);
 }
 
-/// Fifty clients at once read the same error; each is closed.
+/// Fifty clients at once get the same error. Each of them is closed.
 #[test]
 fn many_clients_while_it_is_down() {
     let mut redis = Redis::plain();

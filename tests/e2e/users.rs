@@ -12,17 +12,17 @@ use e2e::{Client, Gate, Redis, eventually};
 const WRONGPASS: &str = "-WRONGPASS invalid username-password pair or user is disabled.";
 const NOAUTH: &str = "-NOAUTH Authentication required.";
 
-/// Passwords that the clients know.
+/// The passwords that the clients know.
 const DEFAULT: &str = "canary-default-1";
 const ALICE: &str = "canary-alice-new";
 const ALICE_OLD: &str = "canary-alice-old";
 const BOB: &str = "canary-bob-1";
-/// Passwords that only the proxy knows.
+/// The passwords that only the proxy knows.
 const UP_ALICE: &str = "canary-upstream-alice";
 const UP_GATE: &str = "canary-upstream-gate";
 
-/// A digest, a file and the environment as sources; two passwords of one user, her own credentials, and the
-/// upstream's.
+/// A configuration with passwords from a digest, a file and the environment. Alice has two passwords and upstream
+/// credentials of her own; the others use those of the upstream.
 const BASE: &str = r#"
 listeners:
   - name: public
@@ -47,7 +47,7 @@ admin: {bind: "127.0.0.1:{admin}"}
 log: {level: trace}
 "#;
 
-/// Starts a Redis with other users and other passwords than the proxy.
+/// Starts a Redis whose users and passwords differ from those of the proxy.
 fn redis() -> Redis {
     Redis::builder()
         .password("canary-redis-default")
@@ -94,7 +94,7 @@ fn every_form_of_login_and_its_upstream_user() {
         client.assert_reply("GET k", NOAUTH);
         client.assert_reply(form, "+OK");
         client.assert_reply("ACL WHOAMI", &format!("\"{whoami}\""));
-        // Also inline, and pipelined with the next command.
+        // The same login works as an inline command, and pipelined with the next command.
         let mut client = gate.connect();
         client.send_raw(format!("{form}\r\nACL WHOAMI\r\n").as_bytes());
         client.assert_recv("+OK");
@@ -149,7 +149,7 @@ fn wrong_credentials() {
     client.assert_reply("ACL WHOAMI", "\"alice\"");
 }
 
-/// Bytes that are not text, and bytes that look like several lines.
+/// Passwords with bytes that are not text, or that look like several lines.
 #[test]
 fn odd_passwords() {
     let redis = redis();
@@ -169,7 +169,7 @@ fn odd_passwords() {
     client.assert_in_step("after");
 }
 
-/// Another user logs in on the same connection, with state that the first one left.
+/// Another user logs in on the same connection, on which the first user left state.
 #[test]
 fn another_user_on_the_same_connection() {
     let redis = redis();
@@ -251,7 +251,7 @@ fn subscribers_of_two_users() {
     client.assert_reply("RESET", "+RESET");
     client.assert_reply("GET k", NOAUTH);
     redis.control().assert_reply("PUBLISH news 2", ":0");
-    // A RESP3 subscriber may log in; the subscription stays, as in Redis.
+    // A RESP3 subscriber may log in. Its subscription stays, as in Redis.
     assert_eq!(client.call(&format!("HELLO 3 AUTH alice {ALICE}")).items().len(), 14);
     client.assert_reply("SUBSCRIBE news", r#">["subscribe" "news" :1]"#);
     client.assert_reply(&format!("AUTH bob {BOB}"), "+OK");
@@ -284,7 +284,8 @@ fn the_clients_credentials_never_travel_on() {
     redis.control().assert_reply("ACL LOG", "[]");
 }
 
-/// Before the login, Redis's limits apply: ten arguments and 16 KiB. After it, the listener's limits apply.
+/// Before the login, the limits of Redis apply: ten arguments and 16 KiB. After the login, the limits of the listener
+/// apply.
 #[test]
 fn little_may_be_sent_before_login() {
     let redis = redis();
@@ -338,7 +339,7 @@ fn a_client_without_a_login_is_closed() {
         (gate.metric("connections_closed_total", &[("reason", "timeout")]) == 3.0).then_some(())
     });
     user.assert_reply("PING", "+PONG");
-    // The time starts again when a user logs out.
+    // The time limit starts again when a user logs out.
     user.assert_reply("RESET", "+RESET");
     let started = Instant::now();
     user.assert_closed();

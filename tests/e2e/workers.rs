@@ -1,4 +1,4 @@
-//! Each worker has its share of the clients, at any rate of connects and disconnects.
+//! Each worker has its share of the clients, however often clients connect and disconnect.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -13,7 +13,7 @@ fn sessions(gate: &Gate, workers: usize) -> Vec<f64> {
     (0..workers).map(|worker| gate.metric("worker_sessions", &[("worker", &worker.to_string())])).collect()
 }
 
-/// Waits until there are `clients` clients, and no worker has `more` than another.
+/// Waits until there are `clients` clients. Checks that no worker has more than `more` clients more than another.
 #[track_caller]
 fn assert_shares(gate: &Gate, workers: usize, clients: usize, more: f64) {
     let (mut has, due) = (Vec::new(), f64::from(u32::try_from(clients).expect("few")));
@@ -31,7 +31,7 @@ fn served(gate: &Gate) -> Client {
     client
 }
 
-/// The clients of one worker disconnect, and others connect.
+/// The clients of one worker disconnect, and other clients connect.
 #[test]
 fn clients_that_come_and_go() {
     let redis = Redis::plain();
@@ -50,7 +50,7 @@ fn clients_that_come_and_go() {
     assert_shares(&gate, 3, 150, 1.0);
 }
 
-/// Connections that are not sessions yet when the next ones are accepted.
+/// Some connections are not sessions yet when the next connections are accepted.
 #[test]
 fn a_rush_of_handshakes() {
     let (redis, ca) = (Redis::plain(), Authority::new("ca"));
@@ -58,7 +58,8 @@ fn a_rush_of_handshakes() {
     let mut rush = Vec::new();
     while rush.len() < 20 {
         rush.push(TcpStream::connect(gate.address()).expect("a listening socket"));
-        // One by one: the acceptor distributes the connections of one batch in any case.
+        // The connections are made one by one, because the acceptor distributes the connections of one batch in any
+        // case.
         let due = f64::from(u32::try_from(rush.len()).expect("few"));
         eventually("the connection is accepted", || {
             (gate.metric("connections_accepted_total", &[]) == due).then_some(())
@@ -69,7 +70,7 @@ fn a_rush_of_handshakes() {
     assert_shares(&gate, 2, clients.len(), 1.0);
 }
 
-/// Makes the socket a client.
+/// Sends PING over TLS, so that the socket becomes a client.
 fn greet(socket: TcpStream, trusts: &Arc<ClientConfig>) -> StreamOwned<ClientConnection, TcpStream> {
     let name = ServerName::try_from("localhost").expect("a name");
     let tls = ClientConnection::new(Arc::clone(trusts), name).expect("a good configuration");

@@ -78,7 +78,8 @@ fn listeners_come_move_change_names_and_go() {
     });
 }
 
-/// Two listeners exchange their addresses in one reload, in both directions. Connected clients stay.
+/// In one reload, two listeners change from one socket for both families to one socket for each family, and later
+/// back. Connected clients stay.
 #[test]
 fn one_socket_for_both_families_and_one_each() {
     let redis = Redis::plain();

@@ -1,4 +1,4 @@
-//! Database, protocol and name belong to a client, whatever other clients use its connection.
+//! Database, protocol and name belong to a client, even if other clients use the same connection.
 
 use e2e::client::command;
 use e2e::{Client, Gate, Redis, Stage, Way};
@@ -59,7 +59,7 @@ alike! {
         client.assert_in_step("after");
     }
 
-    /// An invalid index gets Redis's own error, and the client keeps its database.
+    /// An invalid index gets Redis's own error. The client keeps its database.
     fn databases_that_do_not_exist(scene: &Scene<'_>) {
         let range = "-ERR DB index is out of range";
         let number = "-ERR value is not an integer or out of range";
@@ -90,7 +90,7 @@ alike! {
         scene.other().assert_reply("GET k", scene.nil());
     }
 
-    /// Each client uses another protocol, other databases and transactions there.
+    /// Each client uses its own protocol, its own databases and transactions in them.
     fn clients_in_different_states(scene: &Scene<'_>) {
         scene.stage.redis.control().assert_reply("HSET h f v", ":1");
         let mut clients: Vec<(Client, bool)> = Vec::new();
@@ -151,7 +151,7 @@ alike! {
         }
         for (number, client) in clients.iter_mut().enumerate() {
             client.assert_reply("CLIENT GETNAME", &format!("\"name-{number}\""));
-            // Also on a dedicated connection.
+            // The name is the same on the client's own connection.
             client.assert_reply("WATCH w", "+OK");
             client.assert_reply("CLIENT GETNAME", &format!("\"name-{number}\""));
             client.assert_reply(
@@ -198,7 +198,7 @@ alike! {
         client.assert_in_step("after");
     }
 
-    /// CLIENT INFO shows the client's subscriptions; in RESP2 a subscriber may not send it.
+    /// CLIENT INFO shows the client's subscriptions. In RESP2 a subscriber may not send it.
     fn client_info_shows_subscriptions(scene: &Scene<'_>) {
         let mut client = scene.client();
         assert_eq!(client.call("HELLO 2").items().len(), 14);
@@ -219,7 +219,7 @@ alike! {
     }
 }
 
-/// Clients can learn or guess the ids of the proxy's connections to Redis. The ids have no effect.
+/// Clients can learn or guess the ids of the proxy's connections to Redis, but these ids have no effect.
 #[test]
 fn connections_to_redis_cannot_be_named() {
     let redis = Redis::plain();
@@ -250,7 +250,7 @@ fn connections_to_redis_cannot_be_named() {
     assert_eq!(ids(&pooled), ids(&after), "connections were lost");
 }
 
-/// Commands about the writes of one connection have no meaning if many clients write on it.
+/// Some commands are about the writes of one connection. They have no meaning if many clients write on it.
 #[test]
 fn waits_are_refused() {
     let stage = Stage::new(Way::Shared);
@@ -269,7 +269,7 @@ fn waits_are_refused() {
     ] {
         client.assert_recv(due);
     }
-    // The effect is that of any refusal inside a transaction.
+    // Inside a transaction, this refusal has the same effect as any other refusal.
     for line in ["MULTI", "SET k x", "WAIT 0 0", "EXEC"] {
         client.hold(&command(line));
     }
@@ -282,7 +282,7 @@ fn waits_are_refused() {
     assert_eq!(stage.redis.calls("wait"), 0);
 }
 
-/// Libraries introduce themselves; some do so before anything else, in one write with their first commands.
+/// Libraries send their name and version. Some send them first, in one write with their first commands.
 #[test]
 fn a_library_that_introduces_itself() {
     let stage = Stage::new(Way::Shared);

@@ -1,5 +1,5 @@
-//! A crowd of clients of every kind, a million commands, and disconnects at any moment. Each client reads only its
-//! own replies.
+//! A crowd of clients of every kind sends a million commands, and clients disconnect at any moment. Each client
+//! receives only its own replies.
 //!
 //! Every value contains the number of its client, of that client's connection and of the command. `E2E_OPERATIONS`
 //! sets the number of commands that must get a correct reply (default: a million), `E2E_SEED` selects the commands.
@@ -19,11 +19,11 @@ const MEMBERS: u64 = 32;
 const DATABASES: usize = 3;
 const SLOTS: usize = 8;
 
-/// The maximum number of commands in a pipeline. It fits into the sockets' buffers, because a member reads only after
-/// it has written all.
+/// The most commands in a pipeline. A pipeline fits into the buffers of the sockets, because a member reads only after
+/// it has written everything.
 const DEEPEST: usize = 200;
 
-/// Batches between two periods with MULTI and scripts.
+/// The number of batches in one cycle. A quarter of them uses MULTI and scripts.
 const SPELL: usize = 200;
 
 #[test]
@@ -47,7 +47,7 @@ fn a_million_operations() {
             .collect();
         let killing = scope.spawn(|| {
             let mut control = redis.control();
-            // Also long enough for clients to give back their leases.
+            // The longest pause is long enough for clients to give back their leases.
             for rest in [300, 700, 2500].into_iter().cycle().take_while(|_| !crowd.is_over()) {
                 thread::sleep(Duration::from_millis(rest));
                 control.call("CLIENT KILL TYPE normal");
@@ -61,7 +61,7 @@ fn a_million_operations() {
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let (answered, left, cut, killed) =
         (count(&crowd.answered), count(&crowd.left), count(&crowd.cut), count(&crowd.killed));
-    // Also printed on success: the test exists for this number.
+    // The number is printed on success as well, because the test exists for it.
     let _ = writeln!(
         std::io::stderr().lock(),
         "{answered} answers in {:?}; {left} clients left, {cut} were cut in {killed} kills",
@@ -79,9 +79,9 @@ struct Crowd {
     goal: u64,
     seed: u64,
     answered: AtomicU64,
-    /// Clients that disconnected in the middle.
+    /// The number of clients that disconnected in the middle.
     left: AtomicU64,
-    /// Clients whose connection to Redis ended while they waited.
+    /// The number of clients whose connection to Redis ended while they waited.
     cut: AtomicU64,
     killed: AtomicU64,
     failed: AtomicBool,
@@ -101,11 +101,11 @@ struct Member<'c> {
     generation: u64,
 }
 
-/// A member's knowledge of its data in Redis, since the start of its connection.
+/// The data in Redis that a member knows, since the start of its connection.
 struct Model {
     name: String,
     resp3: bool,
-    /// Whether the member sometimes needs a lease.
+    /// Whether the member sometimes needs a connection of its own.
     stateful: bool,
     batches: usize,
     database: usize,
@@ -115,7 +115,7 @@ struct Model {
     questions: u64,
 }
 
-/// Commands in a row, and their replies.
+/// Commands in a row, and the expected replies.
 #[derive(Default)]
 struct Batch {
     request: Vec<u8>,
@@ -124,7 +124,7 @@ struct Batch {
     ends: Vec<usize>,
 }
 
-/// The reason for a new connection.
+/// The reason why a member makes a new connection.
 enum End {
     Left,
     Cut,
@@ -164,7 +164,7 @@ impl<'c> Member<'c> {
                 return End::Left;
             }
             if stream.write_all(&batch.request).is_err() {
-                // The bytes that the proxy sent before it closed must be correct too.
+                // The proxy may have sent bytes before it closed the connection, and these must be correct too.
                 self.read(&mut stream, &batch);
                 return End::Cut;
             }
@@ -175,7 +175,7 @@ impl<'c> Member<'c> {
         End::Over
     }
 
-    /// Disconnects in the middle of writing, of reading, or between them, with or without QUIT.
+    /// Disconnects in the middle of writing, in the middle of reading, or between the two, with or without QUIT.
     fn leave(&mut self, mut stream: TcpStream, batch: &Batch) {
         let sent = match self.random.below(2) {
             0 => self.random.below(batch.request.len()),
@@ -200,7 +200,8 @@ impl<'c> Member<'c> {
         thread::sleep(Duration::from_micros(self.random.below(2000) as u64));
     }
 
-    /// Reads all replies. Returns false after a part of them, perhaps an error line of the proxy, and the close.
+    /// Reads all replies. Returns false if the connection closed after a part of them. An error line of the proxy may
+    /// come before the close.
     fn read(&self, stream: &mut TcpStream, batch: &Batch) -> bool {
         let mut got = Vec::with_capacity(batch.due.len());
         let mut buffer = [0; 32 * 1024];
@@ -228,7 +229,8 @@ impl<'c> Member<'c> {
         true
     }
 
-    /// Checks for the member's own replies up to some point, then at most one error line of the proxy.
+    /// Checks that the bytes are the member's own replies up to some point, and then at most one error line of the
+    /// proxy.
     #[track_caller]
     fn check(&self, batch: &Batch, got: &[u8]) {
         let same = got.iter().zip(&batch.due).take_while(|(a, b)| a == b).count();
@@ -252,7 +254,7 @@ impl<'c> Member<'c> {
     }
 }
 
-/// Switches to RESP3; returns `false` if the proxy could not.
+/// Switches to RESP3. Returns `false` if the proxy could not.
 fn hello(stream: &mut TcpStream) -> bool {
     let mut got = Vec::new();
     let mut buffer = [0; 4096];
@@ -293,7 +295,7 @@ impl Model {
         let mut batch = Batch::default();
         let depth = if random.below(4) == 0 { 1 } else { 1 + random.below(DEEPEST) };
         self.batches += 1;
-        // Alternates between a period with state and one without.
+        // Periods with state and periods without state alternate.
         let kinds = if self.stateful && self.batches % SPELL < SPELL / 4 { 104 } else { 100 };
         while batch.ends.len() < depth {
             self.questions += 1;
@@ -438,7 +440,7 @@ impl Batch {
     }
 }
 
-/// Stops the others when a member fails.
+/// Stops the other threads if one fails.
 struct Failing<'c>(&'c Crowd);
 
 impl Drop for Failing<'_> {

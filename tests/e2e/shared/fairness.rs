@@ -1,4 +1,4 @@
-//! No client waits for the floods or slow reads of another, and neither uses unbounded memory.
+//! A client that floods or reads slowly does not make other clients wait, and does not use unbounded memory.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,11 +11,11 @@ use super::{Neighbours, sharing};
 
 const MIB: u64 = 1024 * 1024;
 
-/// The limit for an answer beside any load, on a machine that runs other tests as well. Benchmarks measure the real
+/// The time limit for an answer under any load, on a machine that also runs other tests. Benchmarks measure the real
 /// speed.
 const SLOWEST: Duration = Duration::from_secs(1);
 
-/// Starts a proxy, with a value of 1 MiB under `big`.
+/// Starts a Redis with a value of 1 MiB under `big`, and a proxy.
 fn start(limits: &str) -> (Redis, Gate) {
     let redis = Redis::plain();
     redis.control().assert_reply(&format!("SETRANGE big {} x", MIB - 1), &format!(":{MIB}"));
@@ -23,7 +23,7 @@ fn start(limits: &str) -> (Redis, Gate) {
     (redis, gate)
 }
 
-/// Sends one command after another until `over`. Returns the longest wait and the number of commands.
+/// Sends one command after another until `over` returns true. Returns the longest wait and the number of commands.
 fn call_until(client: &mut Client, over: impl Fn() -> bool) -> (Duration, usize) {
     let (mut slowest, mut count) = (Duration::ZERO, 0);
     while !over() {
@@ -77,7 +77,7 @@ fn a_million_commands_in_one_pipeline() {
     flood.assert_in_step("after");
 }
 
-/// Many clients flood at once, and read their values slowly.
+/// Many clients flood at the same time, and read their values slowly.
 #[test]
 fn floods_of_many() {
     const COUNT: usize = 20_000;
@@ -121,7 +121,7 @@ fn floods_of_many() {
     assert!(peak < 48 * MIB, "{} MiB", peak / MIB);
 }
 
-/// A client that never reads is cut for that reason after others have waited for it; they continue.
+/// Other clients first wait for a client that never reads. Then it is disconnected for this reason, and they continue.
 #[test]
 fn one_that_never_reads() {
     let _turn = own_turn();
@@ -142,7 +142,7 @@ fn one_that_never_reads() {
     drop(slow);
 }
 
-/// Clients request 5 MiB each and never read: memory is bounded, they are cut, others continue.
+/// Clients request 5 MiB each and never read. Memory is bounded, these clients are disconnected, and others continue.
 fn many_that_never_read(count: usize, limits: &str, bound: u64) {
     let _turn = own_turn();
     let (_redis, mut gate) = start(limits);
@@ -166,8 +166,8 @@ fn many_that_never_read(count: usize, limits: &str, bound: u64) {
                 "not all are cut for slow reading; others: {others:?}"
             );
         }
-        // Redis itself copies a GiB meanwhile, in its one thread. If the proxy waited for each client, it would take
-        // 20 s.
+        // Meanwhile Redis itself copies one GiB in its only thread. If the proxy waited for each client, this would
+        // take 20 s.
         assert!(slowest < 8 * SLOWEST, "the slowest answer beside them took {slowest:?}");
         neighbours.assert_served();
         assert_eq!(closed("slow") + closed("limit"), count as f64, "clients were cut for slow reading");
@@ -189,7 +189,7 @@ fn slow_readers_and_little_memory() {
     many_that_never_read(50, "limits: {buffers: 16MiB, timeouts: {write: 5s}}", 64 * MIB);
 }
 
-/// Clients that read large values are not cut.
+/// Clients that read large values are not disconnected.
 #[test]
 fn many_that_read_large_values() {
     let _turn = own_turn();

@@ -1,4 +1,5 @@
-//! An upstream that sends too much, too little or nonsense: the waiting clients are closed, and no client is misled.
+//! An upstream sends too much, too little or invalid data. The waiting clients are closed, and no client gets a wrong
+//! reply.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,14 +12,14 @@ use super::{Neighbours, before, recv_own_or_closed};
 
 const MIB: u64 = 1024 * 1024;
 
-/// A connection with a reply of this size accepts no more commands.
+/// The size in bytes of a reply from which on its connection accepts no more commands.
 const LARGE: usize = 256 * 1024;
 
-/// The limit of the proxy's resident memory in all of these tests.
+/// The limit for the proxy's resident memory in all of these tests.
 const BOUND: u64 = 48 * MIB;
 
-/// A client that requests `key`, with neighbours whose commands are before and behind its own; then the answer is
-/// sent.
+/// A client that requests `key`, and neighbours whose commands come before and after its own. Then the upstream sends
+/// the answer.
 struct Trouble<'g> {
     client: Client,
     neighbours: Neighbours<'g>,
@@ -34,13 +35,13 @@ impl<'g> Trouble<'g> {
         client.send(question);
         let connection = fake.connection_with(question);
         neighbours.send();
-        // When these replies have arrived on other connections, the commands are on their way to theirs.
+        // After this time the commands of the neighbours have been sent on their connections, and all clients wait.
         std::thread::sleep(std::time::Duration::from_millis(50));
         fake.release();
         Self { client, neighbours, connection }
     }
 
-    /// Checks that the proxy gives up the connection with the clients that wait on it, and continues on others.
+    /// Checks that the proxy closes the connection and the clients that wait on it, and continues on other connections.
     #[track_caller]
     fn assert_passes(mut self, fake: &Fake) {
         let ended = self.neighbours.assert_own_replies_or_closed();
@@ -57,7 +58,7 @@ fn troubled(bytes: impl Into<Vec<u8>>) -> Fake {
     Fake::start(move |words| (words == ["GET", "trouble"]).then(|| Answer::Held(Vec::new(), bytes.clone())))
 }
 
-/// The upstream sends a line while no client waits: the clients of that connection notice nothing.
+/// The upstream sends a line while no client waits. The clients of that connection notice nothing.
 #[test]
 fn an_unrequested_line() {
     for bytes in [
@@ -84,7 +85,8 @@ fn an_unrequested_line() {
     }
 }
 
-/// The same for clients in RESP3, whose connections allow pushes: a shared connection never subscribes to any.
+/// An upstream sends a push that no client requested. Clients in RESP3 have connections on which pushes are allowed,
+/// but a shared connection never subscribes.
 #[test]
 fn an_unrequested_push() {
     let fake = Fake::start(|_| None);
@@ -111,7 +113,8 @@ fn an_unrequested_push() {
     }
 }
 
-/// An invalidation on a shared connection comes from another client of Redis, and these clients did not cause it.
+/// An invalidation on a shared connection comes from another client of Redis. The clients on this connection did not
+/// cause it.
 #[test]
 fn unrequested_invalidations_are_dropped() {
     let fake = Fake::start(|_| None);
@@ -131,7 +134,7 @@ fn unrequested_invalidations_are_dropped() {
     assert_eq!(fake.connection_with("ECHO end"), connection);
 }
 
-/// A push before a pending reply.
+/// A push arrives before a pending reply.
 #[test]
 fn a_push_among_replies() {
     for hello in ["HELLO 2", "HELLO 3"] {
@@ -166,7 +169,8 @@ fn a_push_among_replies() {
     }
 }
 
-/// One reply too many while no client waits behind it: its client receives the first, and no client the second.
+/// The upstream sends one reply too many while no other client waits. The client receives the first reply, and no
+/// client receives the second.
 #[test]
 fn one_reply_too_many() {
     let fake = Fake::start(|words| {
@@ -188,8 +192,8 @@ fn one_reply_too_many() {
     }
 }
 
-/// The proxy cannot distinguish an invented reply from a real one. But the damage is limited: when replies are left
-/// over or missing, the proxy closes the connection, and it answers no later client from it.
+/// The proxy cannot distinguish an invented reply from a real one, but the damage is limited. If replies are left over
+/// or missing, the proxy closes the connection. No later client gets a reply from it.
 #[test]
 fn a_count_that_is_wrong() {
     for bytes in [b"$9\r\ntrouble@0\r\n$6\r\nforged\r\n".as_slice(), b""] {
@@ -204,7 +208,7 @@ fn a_count_that_is_wrong() {
     }
 }
 
-/// The connection ends instead of a reply: clients before it have received theirs.
+/// The connection ends in place of a reply. Clients before it have received their replies.
 #[test]
 fn a_close_instead_of_replies() {
     let fake = Fake::start(move |words| match words {
@@ -250,7 +254,7 @@ fn no_reply_at_all() {
         let gate = before(&fake).start();
         let mut trouble = Trouble::with(&fake, &gate, "GET trouble");
         let got = String::from_utf8_lossy(&trouble.client.read_to_end().0).into_owned();
-        // If the reply has a valid beginning, the proxy may have forwarded that part.
+        // The proxy may have forwarded the valid beginning of a reply.
         let told = got.is_empty() || (got.starts_with("-ERR portcullis: ") && got.ends_with("\r\n"));
         let begun = bytes.starts_with(got.as_bytes());
         assert!(told || begun, "{got:?} for {}", bytes.escape_ascii());
@@ -258,8 +262,8 @@ fn no_reply_at_all() {
     }
 }
 
-/// Half a reply, then the end: the client may receive the half, and then nothing more, not even an error line of the
-/// proxy.
+/// The upstream sends half a reply and closes. The client may receive this half, but then nothing more, not even an
+/// error line of the proxy.
 #[test]
 fn half_a_reply() {
     let large = [b"$1000000\r\n".as_slice(), &[b'x'; 400_000]].concat();
@@ -334,7 +338,7 @@ fn lines_without_end() {
     }
 }
 
-/// Replies with the largest depth, length or count that numbers can express.
+/// Replies with the largest depth, length or count that a number can express.
 #[test]
 fn replies_beyond_measure() {
     let deep = b"*1\r\n".repeat(1_000_000);
@@ -365,7 +369,8 @@ fn replies_beyond_measure() {
     }
 }
 
-/// Nonsense in answer to the proxy's own commands, which prepare a connection for a client: no client reads it.
+/// The proxy gets invalid answers to its own commands, which prepare a connection for a client. No client receives
+/// them.
 #[test]
 fn answers_to_the_gate_itself() {
     for (question, bytes) in [
@@ -414,8 +419,8 @@ fn a_database_that_is_refused() {
     neighbours.assert_served();
 }
 
-/// A new connection for clients that have selected the database already: the proxy sent none of their commands, and
-/// each reads the reason.
+/// A new connection is opened for clients that have selected the database already, and Redis refuses the database. The
+/// proxy sent none of their commands, and each client gets the reason.
 #[test]
 fn a_database_that_is_refused_later() {
     const BUSY: &str = "-BUSY Redis is busy running a script.";
@@ -455,7 +460,7 @@ fn a_database_that_is_refused_later() {
     }
 }
 
-/// No other reply is pending on that connection; the client must still be told.
+/// No other reply is pending on that connection, but the client must still get an error.
 #[test]
 fn an_answer_that_cannot_be_hellos() {
     let fake = Fake::start(|words| (words == ["HELLO"]).then(|| Answer::Bytes(bulk("forged"))));

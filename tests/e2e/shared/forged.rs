@@ -1,11 +1,12 @@
-//! Text that one client chooses in a status or an error could end its line, and forge another client's reply.
+//! A client can choose text in a status or an error. Such text could end its line and forge the reply to another
+//! client.
 
 use e2e::client::{command, encode};
 use e2e::{Answer, Client, Fake, Gate, Redis, Stage, Way};
 
 use super::{Neighbours, before, sharing};
 
-/// Scripts whose line contains a line break, for all versions of Redis, including those of CVE-2025-67733.
+/// Scripts whose line contains a line break, for all versions of Redis, including the versions with CVE-2025-67733.
 const SCRIPTS: &[&str] = &[
     r"return redis.error_reply('x\r\n+forged')",
     r"return redis.error_reply('-ERR x\r\n$6\r\nforged')",
@@ -30,7 +31,7 @@ const SCRIPTS: &[&str] = &[
     "this is no lua '\r\n+forged\r\n",
 ];
 
-/// Sends the script in every form. Its effects must be limited to the attacker.
+/// Sends the script in every form. Only the attacker may notice an effect.
 fn attack(client: &mut Client, script: &str) {
     client.hold(&encode(&[b"EVAL", script.as_bytes(), b"0"]));
     client.hold(&encode(&[b"EVALSHA", script.as_bytes(), b"0"]));
@@ -45,7 +46,7 @@ fn attack(client: &mut Client, script: &str) {
 fn scripts_that_forge(connect: impl Fn() -> Client, neighbours: &mut Neighbours<'_>) {
     for script in SCRIPTS {
         let mut attackers = [connect(), connect(), connect()];
-        // A client with only small replies so far shares a connection with similar clients.
+        // A client that had only small replies so far shares a connection with similar clients.
         for number in 0..30 {
             attackers.iter_mut().for_each(|attacker| attacker.assert_in_step(&format!("{number}")));
         }
@@ -57,7 +58,7 @@ fn scripts_that_forge(connect: impl Fn() -> Client, neighbours: &mut Neighbours<
                 attack(attacker, script);
             }
             neighbours.send();
-            // First the replies to the first round, then those to the second.
+            // The replies to the first round come first, and then the replies to the second.
             neighbours.round -= 1;
             neighbours.assert_own_replies();
             neighbours.round += 1;
@@ -76,7 +77,7 @@ fn scripts_of_redis() {
     scripts_that_forge(|| stage.connect(), &mut neighbours);
 }
 
-/// Starts an upstream that repeats its input in its error lines unchanged.
+/// Starts an upstream that repeats its input unchanged in its error lines.
 fn careless() -> Fake {
     Fake::start(|words| {
         let forged = words.iter().find(|word| word.contains("forged"))?;
@@ -95,10 +96,10 @@ fn scripts_of_a_careless_upstream() {
     scripts_that_forge(|| gate.connect(), &mut neighbours);
 }
 
-/// A text that ends its line in an error and adds a status, if a server repeats the text unchanged.
+/// A text that ends its line in an error and adds a status, if a server repeats it unchanged.
 const TEXT: &[u8] = b"x\r\n+forged";
 
-/// Commands whose errors repeat [`TEXT`] on a careless server.
+/// Commands whose errors contain [`TEXT`] on such a server.
 const REPEATED: &[&[&[u8]]] = &[
     &[TEXT],
     &[b"NOSUCH", TEXT],
@@ -167,7 +168,7 @@ fn words_that_come_back() {
     }
 }
 
-/// Names of keys, values and members are not in a line, so they may contain any bytes.
+/// Names of keys, values and members are not sent in lines, so they may contain any bytes.
 #[test]
 fn data_with_line_breaks() {
     let redis = Redis::plain();

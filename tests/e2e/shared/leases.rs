@@ -1,4 +1,4 @@
-//! Leases: which clients get a dedicated connection, and for how long.
+//! Leases: the clients that get a connection of their own, and for how long.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -17,7 +17,7 @@ fn stage() -> (Redis, Gate) {
     (redis, gate)
 }
 
-/// Waits until there are `count` connections to Redis, not counting the probe's.
+/// Waits until `count` connections to Redis are leased. The connection of the health check does not count.
 #[track_caller]
 fn wait_for_used(gate: &Gate, count: f64) {
     eventually(&format!("{count} connections are leased"), || {
@@ -43,7 +43,7 @@ fn two_hundred_clients_on_a_few_connections() {
         }
     }
     let lines = stage.redis.tcp_clients().len();
-    // A few for each worker, with one worker a core, and the probe's.
+    // There are a few connections for each worker, and one for the health check. There is one worker for each core.
     let bound = 1 + 8 * thread::available_parallelism().map_or(1, usize::from);
     assert!(lines <= bound, "{lines} connections to Redis for 200 clients");
     let pooled = connections(gate, "pooled");
@@ -76,7 +76,7 @@ fn a_transaction_takes_one_more_for_a_second() {
     assert!(connections(&gate, "pooled") >= 1.0);
 }
 
-/// A client that takes a second lease soon after the first keeps it for twice as long.
+/// A client that takes a second lease soon after the first keeps the connection for twice as long.
 #[test]
 fn a_lease_that_is_taken_again() {
     let (_redis, gate) = stage();
@@ -90,7 +90,7 @@ fn a_lease_that_is_taken_again() {
     }
 }
 
-/// A hundred transactions in a row do not use a hundred connections.
+/// A hundred transactions in a row use one connection.
 #[test]
 fn transactions_in_a_row_share_a_lease() {
     let (redis, gate) = stage();
@@ -111,7 +111,7 @@ fn transactions_in_a_row_share_a_lease() {
     assert!(opened < 10, "{opened} connections");
 }
 
-/// A lease ends, whatever command took it.
+/// A lease ends, whichever command started it.
 #[test]
 fn every_state_ends() {
     let (redis, gate) = stage();
@@ -158,7 +158,7 @@ fn every_state_ends() {
     assert!(connections(&gate, "used") == 0.0);
 }
 
-/// Lasting state keeps its lease, however long the client is idle.
+/// If state lasts, its lease lasts too, even if the client is idle for long.
 #[test]
 fn a_state_that_stays() {
     let (redis, gate) = stage();
@@ -215,7 +215,7 @@ fn a_client_that_leaves_keeps_nothing() {
     });
 }
 
-/// A lease has its client's database and protocol, and no other client's.
+/// The leased connection has the database and the protocol of its client.
 #[test]
 fn a_lease_begins_where_its_client_is() {
     let fake = Fake::start(|_| None);
@@ -240,7 +240,8 @@ fn a_lease_begins_where_its_client_is() {
     assert_eq!(fake.connection_with("GET again"), pool);
 }
 
-/// State with an invisible end, and unknown state, keeps its lease until RESET or the client's end.
+/// If the gate cannot see the end of a state, or does not know the state, the lease lasts until RESET or the client's
+/// end.
 #[test]
 fn an_unknown_state() {
     let (_redis, gate) = stage();
@@ -257,8 +258,8 @@ fn an_unknown_state() {
     }
 }
 
-/// A reload moves the listener while a client has a lease. The lease ends and the client moves too; the new upstream
-/// never sees the old upstream's password.
+/// A reload moves the listener to another upstream while a client has a lease. The lease ends, and the client moves
+/// too. The new upstream never receives the old upstream's password.
 #[test]
 fn a_lease_outlives_its_upstream() {
     const YAML: &str = "\
@@ -290,8 +291,8 @@ admin: {bind: '127.0.0.1:{admin}'}
     client.assert_reply("EXEC", r#"["new"]"#);
 }
 
-/// An upstream that answers before it has the whole command leaves bytes that were not judged as commands. They must
-/// not reach another connection.
+/// An upstream answers before it has the whole command. The rest of the command was not judged as a command of its own,
+/// so it must not reach another connection.
 #[test]
 fn a_reply_before_the_whole_command() {
     const BODY: usize = 20_000;
@@ -327,7 +328,8 @@ fn a_reply_before_the_whole_command() {
     assert!(!heard.windows(left.len()).any(|bytes| bytes == left), "{}", heard.escape_ascii());
 }
 
-/// Answers `body` bytes at once with an error; the probe may connect, no other client does.
+/// Answers with an error as soon as more than `body` bytes have arrived, although the command is longer. PING gets its
+/// usual reply, so the health check succeeds.
 fn answer_too_early(mut stream: TcpStream, body: usize, received: &Mutex<Vec<u8>>) {
     let mut bytes = vec![0; 64 * 1024];
     let mut here = 0;

@@ -1,5 +1,4 @@
-//! Clients that disconnect at any moment and in any way: their replies reach no other client, and no other client
-//! notices.
+//! Clients disconnect at any moment and in any way. Their replies reach no other client, and no other client notices.
 
 use std::time::Duration;
 
@@ -14,11 +13,11 @@ use super::{Neighbours, before, connections};
 enum Way {
     End,
     Reset,
-    /// The client half-closes, and reads on for a while.
+    /// The client closes its write side and reads for a while.
     HalfClose,
-    /// A reload removes its address from the list.
+    /// A reload removes the client's address from the list.
     Revoked,
-    /// CLIENT KILL of its own id, behind any command that it waits for.
+    /// The client sends CLIENT KILL with its own id, after any command that it waits for.
     KillsItself,
 }
 
@@ -33,7 +32,7 @@ workers: 1
 reload: signal
 ";
 
-/// Rounds of small replies.
+/// The number of rounds of small replies.
 const PROOF: usize = 10;
 
 const BIG: usize = 8 * 1024 * 1024;
@@ -87,12 +86,13 @@ impl Fixture {
     }
 }
 
-/// Puts a guest into the middle of an operation, for each way to disconnect, between the commands of its neighbours.
+/// For each way to disconnect, lets a guest disconnect in the middle of an operation, between the commands of its
+/// neighbours.
 #[track_caller]
 fn at(moment: fn(&Fixture, &mut Client)) {
     let fixture = Fixture::new();
     let mut neighbours = Neighbours::enter(&fixture.gate);
-    // A client with only small replies so far uses another connection than a client without history.
+    // A client that had only small replies so far uses another connection than a new client.
     for _ in 0..PROOF {
         neighbours.assert_served();
     }
@@ -113,7 +113,7 @@ fn at(moment: fn(&Fixture, &mut Client)) {
         moment(&fixture, &mut guest);
         neighbours.send();
         let guest = fixture.disconnect(guest, id, way);
-        // The proxy has noticed by then, if there is something to notice.
+        // Before this time has passed, the proxy has noticed the disconnect, if it can notice it.
         std::thread::sleep(Duration::from_millis(30));
         fixture.fake.release();
         neighbours.round -= 1;
@@ -154,7 +154,7 @@ fn commands_and_half_a_command() {
     });
 }
 
-/// Larger than any buffer: the proxy forwards it already.
+/// The command is larger than any buffer, so the proxy already forwards it.
 #[test]
 fn half_a_large_command() {
     at(|fixture, guest| {
@@ -301,7 +301,7 @@ fn it_is_subscribed() {
     at(|_, guest| guest.assert_reply("SUBSCRIBE c", r#"["subscribe" "c" :1]"#));
 }
 
-/// The guest's state is ending, and it waits to return to shared connections.
+/// The state of the guest ends, and the guest waits for a shared connection.
 #[test]
 fn a_lease_is_given_back() {
     at(|fixture, guest| {
@@ -312,7 +312,7 @@ fn a_lease_is_given_back() {
     });
 }
 
-/// The login of the first connection has no answer yet; later clients use it, or another one.
+/// The login of the first connection has not been answered yet. Later clients use this connection or another one.
 #[test]
 fn the_first_connection_is_made() {
     for reset in [false, true] {
@@ -342,7 +342,7 @@ fn the_first_connection_is_made() {
     }
 }
 
-/// An idle client is closed with its lease; an active client on the same connection stays.
+/// An idle client is closed together with its lease. An active client on the same connection stays.
 #[test]
 fn resting_for_too_long() {
     let fake = Fake::start(|_| None);

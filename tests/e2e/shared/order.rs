@@ -1,11 +1,11 @@
-//! A client's commands keep their order, whichever connection each of them takes.
+//! The commands of a client keep their order, whichever connection carries each of them.
 
 use e2e::client::{command, encode};
 use e2e::{Client, Stage, Way};
 
 use crate::alike;
 
-/// Commands of every kind in a row, and their replies.
+/// Returns commands of every kind in a row, with their replies.
 fn medley(round: usize, nil: &str, null_array: &str) -> Vec<(Vec<u8>, String)> {
     let line = |line: &str, due: &str| (command(line), due.to_owned());
     let key = format!("k{round}");
@@ -90,7 +90,7 @@ alike! {
         }
     }
 
-    /// Earlier commands take effect before later ones, also on another connection.
+    /// Earlier commands take effect before later ones, even if the later ones use another connection.
     fn a_transaction_sees_what_was_written_before_it(scene: &Scene<'_>) {
         let mut client = scene.client();
         for round in 0..20 {
@@ -108,7 +108,7 @@ alike! {
         }
     }
 
-    /// Values too large for any buffer, with small commands around them.
+    /// Values that are too large for any buffer, with small commands between them.
     fn large_frames(scene: &Scene<'_>) {
         const MIB: usize = 1024 * 1024;
         let value = |seed: usize, length: usize| -> Vec<u8> {
@@ -184,7 +184,7 @@ alike! {
         client.assert_reply("SET mine 2", "+QUEUED");
         client.assert_reply("EXEC", aborted);
         client.assert_reply("EXISTS mine", ":0");
-        // The client's own write counts as well; a write to another key does not.
+        // A write by the client itself also aborts EXEC. A write to another key does not.
         client.assert_reply("WATCH k", "+OK");
         client.assert_reply("SET k own", "+OK");
         client.assert_reply("MULTI", "+OK");
@@ -201,7 +201,7 @@ alike! {
         client.assert_in_step("after");
     }
 
-    /// A watched key stays watched as long as its client wants, whatever others do on their connections.
+    /// A watched key stays watched until its client ends the WATCH, whatever other clients do on their connections.
     fn a_watch_outlives_others(scene: &Scene<'_>) {
         let mut client = scene.client();
         client.assert_reply("SET k 1", "+OK");
@@ -251,7 +251,7 @@ fn medleys_with_rests() {
     }
 }
 
-/// Blocked clients have leases, so no other client waits with them.
+/// A blocked client has a connection of its own, so no other client waits with it.
 #[test]
 fn blocked_clients_stop_no_other_client() {
     let stage = Stage::new(Way::Shared);

@@ -1,4 +1,4 @@
-//! CLIENT PAUSE, during which Redis stops a shared connection behind any client's write.
+//! CLIENT PAUSE: during the pause, the first write of any client blocks a shared connection in Redis.
 
 use std::time::Duration;
 
@@ -6,8 +6,8 @@ use e2e::{Gate, Redis};
 
 use super::sharing;
 
-/// A client that pauses the others has a lease until RESET. It can read and end the pause, although another client's
-/// write stops a shared connection.
+/// A client that pauses the others has a connection of its own until RESET. It can read and end the pause, although a
+/// write of another client blocks a shared connection.
 #[test]
 fn a_client_that_pauses_others_goes_on() {
     let redis = Redis::plain();
@@ -15,7 +15,7 @@ fn a_client_that_pauses_others_goes_on() {
     let [mut pausing, mut writing, mut reading] = [(); 3].map(|()| gate.connect());
     pausing.assert_reply("CLIENT PAUSE 60000 WRITE", "+OK");
     reading.assert_reply("GET k", "nil");
-    // Longer than an unused lease is kept.
+    // This is longer than an unused lease lasts.
     std::thread::sleep(Duration::from_millis(1600));
     reading.assert_reply("GET k", "nil");
     writing.send("SET k 1");

@@ -10,10 +10,10 @@ use super::{Neighbours, sharing};
 
 const MIB: u64 = 1024 * 1024;
 
-/// The limit for an answer to a neighbour, beside any load and other tests.
+/// The time limit for an answer to a neighbour, under any load and beside other tests.
 const SLOWEST: Duration = Duration::from_secs(1);
 
-/// Starts a proxy with shared connections, on TCP and on a unix socket, whose buffers are much smaller.
+/// Starts a proxy with shared connections. It listens on TCP and on a unix socket, whose buffers are much smaller.
 fn start(limits: &str) -> (Redis, Gate) {
     let redis = Redis::plain();
     let gate = sharing(Gate::before(&redis))
@@ -56,7 +56,7 @@ fn assert_recv_bytes(client: &mut Client, due: &[u8]) {
     });
 }
 
-/// Checks that no client was cut, and that the proxy used little memory.
+/// Checks that no client was disconnected for slow reading, and that the proxy used little memory.
 #[track_caller]
 fn assert_within_limits(gate: &Gate) {
     assert!(
@@ -67,7 +67,7 @@ fn assert_within_limits(gate: &Gate) {
     assert!(peak < 32 * MIB, "peak memory of the gate: {} MiB", peak / MIB);
 }
 
-/// Runs `work` while the neighbours send commands and receive their replies in time.
+/// Runs `work`. Meanwhile the neighbours send commands and check that the replies arrive in time.
 fn beside_neighbours(gate: &Gate, work: impl FnOnce() + Send) {
     let mut neighbours = Neighbours::enter(gate);
     let over = AtomicBool::new(false);
@@ -120,7 +120,7 @@ fn many_gets_by_a_unix_socket() {
     assert_within_limits(&gate);
 }
 
-/// The throughput test of hiredis's test suite: 10,000 times `LRANGE mylist 0 499`, pipelined.
+/// The throughput test in the test suite of hiredis: 10,000 times `LRANGE mylist 0 499`, pipelined.
 fn many_ranges(mut client: Client) {
     const COUNT: usize = 10_000;
     const ELEMENTS: usize = 500;
@@ -203,7 +203,8 @@ fn a_large_reply_first() {
     assert_within_limits(&gate);
 }
 
-/// Replies are small at first, then 5 KiB: the proxy learns it after many of them have been requested.
+/// The replies are small at first, and then 5 KiB. When the proxy learns this, many of them have been requested
+/// already.
 #[test]
 fn replies_that_grow() {
     const SMALL: usize = 50_000;
@@ -240,7 +241,7 @@ fn a_lease_that_ends_while_the_client_writes() {
     assert_within_limits(&gate);
 }
 
-/// Commands that need a lease are in the middle. Each command runs once, in its place.
+/// Some commands in the middle need a lease. Each command runs once, in its place.
 #[test]
 fn transactions_in_the_middle() {
     const ROUNDS: usize = 40;
@@ -270,7 +271,7 @@ fn transactions_in_the_middle() {
     assert_within_limits(&gate);
 }
 
-/// The proxy judges each command alone, but their pending replies use no more memory than a run of equal ones.
+/// The proxy judges each command separately, but the pending replies use no more memory than a run of equal ones.
 #[test]
 fn scripts_without_end() {
     const COUNT: usize = 60_000;
@@ -284,7 +285,8 @@ fn scripts_without_end() {
     assert_within_limits(&gate);
 }
 
-/// Local replies between those of Redis, while so much is pending for the client that there is no room for them.
+/// Local replies come between replies of Redis, while so many bytes are pending for the client that there is no room
+/// for them.
 #[test]
 fn the_gates_replies_in_the_middle() {
     const COUNT: usize = 5000;

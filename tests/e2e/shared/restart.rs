@@ -1,4 +1,4 @@
-//! Redis stops, hangs or restarts: pending commands end, and no reply is sent twice or to another client.
+//! Redis stops, hangs or restarts. Pending commands end, and no reply is sent twice or to another client.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use rustix::process::Signal;
 
 use super::{Neighbours, before, recv_own_or_closed, sharing};
 
-/// Clients without pending commands continue on new connections; the others are closed.
+/// Clients without pending commands continue on new connections. The other clients are closed.
 #[test]
 fn killed_and_started_again() {
     let mut redis = Redis::plain();
@@ -28,7 +28,7 @@ fn killed_and_started_again() {
     for _ in 0..3 {
         redis.signal(Signal::STOP);
         neighbours.send();
-        // The command is in flight.
+        // After this time the command has been sent to Redis.
         std::thread::sleep(Duration::from_millis(50));
         redis.kill();
         neighbours.assert_own_replies_or_closed();
@@ -51,7 +51,7 @@ fn killed_and_started_again() {
     watching.assert_closed();
 }
 
-/// No command is in flight, so no client notices.
+/// No command is in progress, so no client notices.
 #[test]
 fn restarted_while_all_rest() {
     let mut redis = Redis::plain();
@@ -65,7 +65,7 @@ fn restarted_while_all_rest() {
     }
 }
 
-/// Clients get one error line of the proxy, then the close; later clients are served.
+/// Clients get one error line of the proxy, and then the close. Later clients are served.
 #[test]
 fn redis_is_down() {
     let mut redis = Redis::plain();
@@ -91,7 +91,7 @@ fn redis_is_down() {
     Neighbours::enter(&gate).assert_served();
 }
 
-/// Each confirmed increment happened once, and no increment happened that was not sent.
+/// Each confirmed increment happened once. No increment happened that was not sent.
 #[test]
 fn no_reply_is_sent_twice() {
     let mut redis = Redis::builder().line("appendonly yes").line("appendfsync always").start();
@@ -145,7 +145,8 @@ fn no_reply_is_sent_twice() {
     }
 }
 
-/// The proxy gives up a silent upstream with all clients that wait there; no client receives its later output.
+/// The proxy closes the connection of a silent upstream and all clients that wait on it. No client receives later
+/// output from it.
 #[test]
 fn a_response_that_does_not_come() {
     let fake =
@@ -171,7 +172,7 @@ fn a_response_that_does_not_come() {
     neighbours.assert_served();
 }
 
-/// A command without a time limit does not make an upstream silent.
+/// A command without a time limit does not make the upstream count as silent.
 #[test]
 fn a_response_that_may_take_its_time() {
     let redis = Redis::plain();
@@ -188,7 +189,7 @@ fn a_response_that_may_take_its_time() {
     neighbours.assert_served();
 }
 
-/// Redis closes connections for its own reasons: waiting clients get an error, idle ones notice nothing.
+/// Redis closes connections for its own reasons. Waiting clients get an error, and idle clients notice nothing.
 #[test]
 fn connections_that_redis_ends() {
     let redis = Redis::plain();
@@ -201,14 +202,14 @@ fn connections_that_redis_ends() {
         neighbours.assert_served();
     }
     for _ in 0..3 {
-        // Idle long enough for the proxy to see it.
+        // The pause is long enough for the proxy to notice the close.
         redis.control().call("CLIENT KILL TYPE normal");
         std::thread::sleep(Duration::from_millis(100));
         neighbours.assert_served();
     }
 }
 
-/// The upstream's address changes: idle clients move to the new one, and no client reads another's value.
+/// The upstream's address changes. Idle clients move to the new address, and no client reads another client's value.
 #[test]
 fn the_upstream_moves() {
     let (one, two) = (Fake::start(|_| None), Fake::start(|_| None));

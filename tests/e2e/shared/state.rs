@@ -1,4 +1,4 @@
-//! State that a client leaves in a connection must not be visible to another client.
+//! State that a client leaves on a connection must not be visible to other clients.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use e2e::{Client, Gate, Redis, Stage, Way};
 
 use super::{Neighbours, sharing};
 
-/// A client that subscribes to invalidations receives them on its own connection, and no other client does.
+/// A client that subscribes to invalidations receives them on its own connection. No other client receives them.
 #[test]
 fn invalidations_go_to_their_subscriber() {
     let stage = Stage::new(Way::Shared);
@@ -35,7 +35,7 @@ fn invalidations_go_to_their_subscriber() {
     client.assert_in_step("no longer tracked");
 }
 
-/// Invalidations redirected to an id of Redis would break a connection that other clients use.
+/// Invalidations that are redirected to an id of Redis would break a connection that other clients use.
 #[test]
 fn invalidations_cannot_be_sent_to_shared_connections() {
     let redis = Redis::plain();
@@ -56,7 +56,7 @@ fn invalidations_cannot_be_sent_to_shared_connections() {
         let mut client = gate.connect();
         client.call("HELLO 3");
         client.send(&format!("CLIENT TRACKING ON BCAST REDIRECT {id}"));
-        // Refused, with any wording.
+        // The command is refused; the wording may vary.
         let reply = client.recv();
         assert!(reply.is_error(), "{reply}");
         others[0].assert_reply("SET k x", "+OK");
@@ -67,7 +67,7 @@ fn invalidations_cannot_be_sent_to_shared_connections() {
     assert_eq!(redis.control().call("INFO stats").text().matches("tracking_total_prefixes:0\r").count(), 1);
 }
 
-/// Flags that Redis keeps with a connection end with the client, and never apply to another one.
+/// Flags that Redis keeps for a connection end with the client. They never apply to another client.
 #[test]
 fn flags_are_not_inherited() {
     let stage = Stage::new(Way::Shared);
@@ -86,7 +86,7 @@ fn flags_are_not_inherited() {
         client.assert_in_step(line);
         let flags =
             |line: &String| line.split(' ').find_map(|w| w.strip_prefix("flags=")).expect("flags").to_owned();
-        // State that a shared connection may not have is on a connection without other clients.
+        // A shared connection may not have this state, so the client has a connection of its own.
         drop(client);
         e2e::eventually("no connection has a flag", || {
             stage.redis.tcp_clients().iter().all(|line| flags(line) == "N").then_some(())
@@ -94,7 +94,7 @@ fn flags_are_not_inherited() {
     }
 }
 
-/// Only the subscriber receives its messages. It returns to a shared connection without late messages.
+/// Only the subscriber receives its messages. When it returns to a shared connection, no late message arrives there.
 #[test]
 fn subscribers_come_and_go() {
     let stage = Stage::new(Way::Shared);
@@ -146,7 +146,7 @@ fn transactions_that_are_left() {
     stage.redis.control().assert_reply("MGET k other", r#"["before" nil]"#);
 }
 
-/// MONITOR shows the commands of Redis, only to the client that sent it.
+/// MONITOR shows the commands of Redis only to the client that sent it.
 #[test]
 fn monitors_read_alone() {
     let stage = Stage::new(Way::Shared);
@@ -167,7 +167,7 @@ fn monitors_read_alone() {
     neighbours.assert_served();
 }
 
-/// Refusals keep their order in a pipeline, whichever connection its commands use.
+/// Refusals keep their order in a pipeline, whichever connections its commands use.
 #[test]
 fn refused_commands_in_a_pipeline() {
     let redis = Redis::plain();

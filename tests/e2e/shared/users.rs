@@ -57,7 +57,7 @@ fn each_has_its_own() {
         client.assert_reply(&login(name), "+OK");
         clients.push((client, name, upstream));
     }
-    // The order in which the connections are served is undefined.
+    // It is undefined in which order Redis serves the connections.
     clients[0].0.assert_reply("SET k v", "+OK");
     for round in 0..20 {
         for (client, _, _) in &mut clients {
@@ -73,7 +73,7 @@ fn each_has_its_own() {
         }
     }
     assert!(connections(&gate, "used") == 0.0, "the clients never used shared connections");
-    // Also if each client has a lease.
+    // The same is true if each client has a connection of its own.
     for (client, _, upstream) in &mut clients {
         client.assert_reply("WATCH k", "+OK");
         client.assert_reply("ACL WHOAMI", &format!("\"{upstream}\""));
@@ -83,7 +83,7 @@ fn each_has_its_own() {
     assert!(lines.iter().all(|line| !line.contains("user=default")), "{lines:?}");
 }
 
-/// The client logs in as another user: earlier commands ran as the former.
+/// The client logs in as another user. Earlier commands ran as the user before.
 #[test]
 fn a_client_becomes_another() {
     let (_redis, gate) = start();
@@ -125,7 +125,7 @@ fn a_client_becomes_another() {
     client.assert_reply("ACL WHOAMI", r#""ro""#);
 }
 
-/// The login as another user waits behind the maximum of pending bytes: later commands run as the new user.
+/// The login as another user waits while the most bytes are pending. Later commands run as the new user.
 #[test]
 fn a_client_becomes_another_behind_a_full_buffer() {
     const REPLY: usize = 1024;
@@ -148,7 +148,7 @@ fn a_client_becomes_another_behind_a_full_buffer() {
     client.assert_recv("+OK");
 }
 
-/// Users with the same Redis user may share a connection; their rules remain separate.
+/// Users with the same Redis user may share a connection. Each user's rules stay separate.
 #[test]
 fn rules_stay_with_their_user() {
     let redis = Redis::plain();

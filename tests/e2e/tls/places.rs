@@ -1,10 +1,10 @@
-//! Incomplete handshakes: their source waits for places, and other sources do not.
+//! Incomplete handshakes: their source waits for places, and other sources do not wait.
 
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::*;
 
-/// The number of handshakes with which one source once blocked all others.
+/// The number of handshakes of one source that once blocked all other sources.
 const HALF_DONE: usize = 1400;
 const HANDSHAKES: usize = 200;
 const P99: Duration = Duration::from_millis(500);
@@ -13,7 +13,7 @@ fn from(last: u8) -> IpAddr {
     Ipv4Addr::new(127, 0, 0, last).into()
 }
 
-/// Starts one thread, so that all handshakes compete for the same places.
+/// Builds a proxy with one thread, so that all handshakes compete for the same places.
 fn gate(redis: &Redis, ca: &Authority, timeout: &str) -> GateBuilder {
     super::gate(redis, ca)
         .bind("0.0.0.0:{port}")
@@ -22,7 +22,7 @@ fn gate(redis: &Redis, ca: &Authority, timeout: &str) -> GateBuilder {
         .top(&format!("limits: {{timeouts: {{tls: {timeout}}}}}"))
 }
 
-/// Connects clients from 127.0.0.`last` that send a ClientHello and nothing more.
+/// Connects `count` clients from 127.0.0.`last`. They send `first` and a ClientHello, and nothing more.
 fn half_done(gate: &Gate, last: u8, first: &[u8], hello: &[u8], count: usize) -> Vec<Client> {
     let begun = |_| {
         let mut client = Client::tcp_from(from(last), gate.address());
@@ -51,11 +51,11 @@ fn one_source_does_not_hold_up_others() {
     let p99 = took[HANDSHAKES * 99 / 100];
     assert!(p99 < P99, "p99 of {p99:?}, the slowest {:?}", took.last());
     drop(flood);
-    // The source itself is served as soon as its own handshakes have ended.
+    // The source itself is served when its own handshakes have ended.
     is_served_from(&gate, 2, b"", &config);
 }
 
-/// Behind a load balancer the source is the client, not the load balancer.
+/// Behind a load balancer, the source is the client and not the load balancer.
 #[test]
 fn the_proxy_header_names_the_source() {
     let (redis, ca) = (Redis::plain(), Authority::new("ca"));
@@ -67,8 +67,8 @@ fn the_proxy_header_names_the_source() {
     assert!(took < P99, "{took:?}");
 }
 
-/// The wait for a place does not count as the client's time: with a place, it has all of `timeouts.tls`. The wait has
-/// the same limit.
+/// The wait for a place does not use up the client's time: with a place, the client has all of `timeouts.tls`. The wait
+/// has the same limit.
 #[test]
 fn a_wait_for_a_place_is_not_its_own_time() {
     let (redis, ca) = (Redis::plain(), Authority::new("ca"));
@@ -77,7 +77,7 @@ fn a_wait_for_a_place_is_not_its_own_time() {
     let hello = hello(&gate, &config);
     let _flood = half_done(&gate, 2, b"", &hello, 32);
     std::thread::sleep(Duration::from_millis(200));
-    // The client gets a place when the first ones are cut, 0.8 s later, and is then slow itself.
+    // The client gets a place 0.8 s later, when the first handshakes are closed. Then the client itself is slow.
     let name = rustls::pki_types::ServerName::try_from("localhost").expect("a name");
     let mut session = rustls::ClientConnection::new(Arc::clone(&config), name).expect("a config");
     let mut first = Vec::new();
@@ -94,7 +94,7 @@ fn a_wait_for_a_place_is_not_its_own_time() {
     assert!(started.elapsed() > Duration::from_secs(1), "{:?}", started.elapsed());
 }
 
-/// Connections that wait without success are closed: one after the other they would take 3 s.
+/// Connections that wait in vain are closed. If they were closed one after the other, it would take 3 s.
 #[test]
 fn a_wait_for_a_place_ends() {
     let (redis, ca) = (Redis::plain(), Authority::new("ca"));

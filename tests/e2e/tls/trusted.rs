@@ -1,4 +1,4 @@
-//! Certificates that are trusted directly: by the file of `ca` or `client_ca` that contains them, or by `pin`. The
+//! Certificates that are trusted directly, by `ca` or `client_ca` with a file that contains them, or by `pin`. The
 //! openssl command makes them, as operators do.
 
 use e2e::Openssl;
@@ -8,7 +8,7 @@ use super::*;
 
 const SELF: &[&str] = &["-subj", "/CN=redis", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"];
 
-/// Starts a Redis that presents a certificate, and a proxy that trusts it by `tls`.
+/// Starts a Redis that presents a certificate, and a proxy that is configured by `tls` to trust it.
 fn before(shown: &Pair, along: &str, tls: &str, files: &[(&str, &str)]) -> (Redis, Gate) {
     let redis = Redis::builder().tls(shown, along).start();
     let mut gate = Gate::before(&redis).upstream(&format!("tls: {{{tls}}}")).upstream("connect_timeout: 2s");
@@ -61,7 +61,7 @@ fn both_versions_of_tls() {
     }
 }
 
-/// Only `subjectAltName` counts; if it is missing and `server_name` is set, the common name counts.
+/// Only the names in `subjectAltName` count. If there is none and `server_name` is set, the common name counts.
 #[test]
 fn the_name_of_an_upstream() {
     let openssl = Openssl::new();
@@ -79,8 +79,8 @@ fn the_name_of_an_upstream() {
     assert_up(&gate);
 }
 
-/// A certificate with CA:TRUE could sign others. The proxy does not trust these, with or without the signer in the
-/// chain.
+/// A certificate with CA:TRUE could sign other certificates. The proxy does not trust those, with or without the signer
+/// in the chain.
 #[test]
 fn an_upstreams_certificate_signs_nothing() {
     let openssl = Openssl::new();
@@ -121,12 +121,12 @@ fn dates_and_usages_of_an_upstream() {
     }
 }
 
-/// The next certificate is pinned before the server presents it: no connection fails in between.
+/// The next certificate is pinned before the server presents it, so no connection fails in between.
 #[test]
 fn pins_are_rotated_by_a_reload() {
     let openssl = Openssl::new();
     let old = openssl.make(SELF);
-    // The same key in another certificate has another pin.
+    // Another certificate with the same key has another pin.
     let new = openssl.again(&old, SELF);
     let (redis, gate) = before(&new, "", &format!("pin: {}", old.fingerprint()), &[]);
     assert_refused(&gate, "its certificate matches no pin");
@@ -171,7 +171,8 @@ fn a_client_with_a_certificate_of_openssl() {
             assert!(!served(&gate, &servers, Some(&mallory), version), "{tls}: the same name");
             assert!(!served(&gate, &servers, Some(&mine), version), "{tls}: the same key");
             assert!(!served(&gate, &servers, None, version), "{tls}: none");
-            // A certificate with CA:TRUE and without a host name may be a CA's: it issues, unless it is pinned.
+            // A certificate with CA:TRUE and without a host name may belong to a CA. It may issue certificates, unless
+            // it is pinned.
             assert_eq!(served(&gate, &servers, Some(&signed), version), signs, "{tls}: signed by it");
         }
         gate.assert_log("name=alice");
@@ -215,7 +216,7 @@ fn dates_and_usages_of_a_client() {
     }
 }
 
-/// A pin names a user like a certificate of a CA, and its holder can name no other.
+/// A pinned certificate names a user as a certificate of a CA does. Its holder cannot name another user.
 #[test]
 fn a_pinned_certificate_names_its_user() {
     let (redis, servers, openssl) = (Redis::plain(), Authority::new("ca"), Openssl::new());

@@ -1,4 +1,4 @@
-//! Users and reloads: the effect of changes on logged-in users, and the sources that a user may use.
+//! Users and reloads: the effect of changes on logged-in users, and the sources from which a user may log in.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -7,7 +7,7 @@ use rustix::process::Signal;
 
 use super::{ALICE, ALICE_OLD, BASE, BOB, NOAUTH, WRONGPASS, edit, redis, start};
 
-/// The time within which a revoked user must be cut.
+/// The time within which a revoked user must be disconnected.
 const CUT: Duration = Duration::from_secs(1);
 
 fn alice(gate: &Gate) -> Client {
@@ -21,7 +21,7 @@ fn without_alice() -> String {
     edit(BASE, "users: [default, alice, bob]", "users: [default, bob]")
 }
 
-/// Idle, without any upstream connection, subscribed, blocked, monitoring, in a transaction.
+/// The clients are idle, without an upstream connection, subscribed, blocked, monitoring, or in a transaction.
 #[test]
 fn a_removed_user_is_cut_whatever_it_does() {
     let redis = redis();
@@ -56,12 +56,12 @@ fn a_removed_user_is_cut_whatever_it_does() {
     nobody.assert_reply("GET k", NOAUTH);
     nobody.assert_reply(&format!("AUTH alice {ALICE}"), WRONGPASS);
     gate.assert_metric("connections_closed_total", &[("reason", "revoked")], 7.0);
-    // An element that was not popped is available to others.
+    // The element was not popped, so other clients can pop it.
     redis.control().assert_reply("RPUSH list x", ":1");
     bob.assert_reply("LPOP list", "\"x\"");
 }
 
-/// A new password applies to new logins; logged-in users stay.
+/// A new password applies to new logins. Logged-in users stay.
 #[test]
 fn changed_secrets() {
     let redis = redis();
@@ -79,7 +79,7 @@ fn changed_secrets() {
     logs_in(ALICE_OLD, "+OK");
     inside.assert_reply("ACL WHOAMI", "\"alice\"");
 
-    // An empty file rejects the reload: an empty password is never valid.
+    // With an empty file the reload is rejected, because an empty password is never valid.
     let report = gate.reload_after(|| {
         gate.put("alice.pw", "\n");
         gate.send_sighup();
@@ -114,7 +114,7 @@ fn changed_upstream_credentials() {
     let mut fresh = alice(&gate);
     fresh.assert_reply("ACL WHOAMI", "\"alice2\"");
 
-    // Credentials that Redis refuses: no output contains them or Redis's error about them.
+    // Redis refuses these credentials. No output contains them, or Redis's error about them.
     gate.reload_after(|| {
         gate.put("up2.pw", "canary-up-wrong");
         gate.send_sighup();
@@ -145,7 +145,7 @@ fn from_narrows_a_user() {
         client.assert_reply(&format!("AUTH alice {ALICE}"), "+OK");
         client.assert_reply("PING", "+PONG");
     }
-    // A reload that removes a source cuts its clients, also subscribers.
+    // A reload that removes a source disconnects its clients, including subscribers.
     there.assert_reply("SUBSCRIBE a", r#"["subscribe" "a" :1]"#);
     gate.apply(&narrow("[127.0.0.3]"));
     let started = Instant::now();
@@ -158,8 +158,8 @@ fn from_narrows_a_user() {
     there.assert_reply(&format!("AUTH bob {BOB}"), "+OK");
 }
 
-/// A reload removes the source from the user's list before the upstream confirms a login. Commands that wait behind
-/// the login must not run.
+/// A reload removes the source from the user's list before the upstream confirms a login. Commands that wait for the
+/// login must not run.
 #[test]
 fn commands_behind_a_login_that_is_revoked_meanwhile() {
     let redis = redis();
@@ -178,7 +178,7 @@ fn commands_behind_a_login_that_is_revoked_meanwhile() {
     redis.control().assert_reply("EXISTS behind", ":0");
 }
 
-/// At the end of an entry its clients are cut, and cannot log in as that user again.
+/// When the entry of a user expires, its clients are disconnected and cannot log in as that user again.
 #[test]
 fn until_ends_a_user() {
     let redis = redis();

@@ -1,9 +1,9 @@
-//! The same dialogues with the proxy and with a Redis that has the same users: the replies are equal, byte for byte.
+//! The same dialogues with the proxy and with a Redis that has the same users. The replies are equal, byte for byte.
 
 use e2e::client::{command, encode};
 use e2e::{Client, Gate, Redis};
 
-/// The proxy's users have the same names upstream, so that Redis's replies are the same.
+/// A configuration whose users have the same names upstream, so that Redis's replies are the same.
 const YAML: &str = r#"
 listeners:
   - {name: public, bind: "127.0.0.1:{port}", upstream: main, allow: [127.0.0.1], auth: users, users: [default, alice]}
@@ -28,7 +28,7 @@ fn stage() -> (Redis, Gate) {
     (redis, gate)
 }
 
-/// Commands to send with and without a login: each kind of error, in Redis's order of checks.
+/// Commands to send with and without a login. They cause each kind of error, in Redis's order of checks.
 const EVERYTHING: &[&str] = &[
     "GET k",
     "GET",
@@ -76,7 +76,7 @@ const EVERYTHING: &[&str] = &[
     "",
 ];
 
-/// Dialogues that end with all of [`EVERYTHING`].
+/// Dialogues that are followed by all commands of [`EVERYTHING`].
 const BEFORE_EVERYTHING: &[&[&str]] = &[
     &["HELLO", "HELLO 3", "HELLO 2 SETNAME x", "MULTI", "WATCH k", "SUBSCRIBE a b", "UNSUBSCRIBE"],
     &["SYNC", "PSYNC ? -1", "REPLCONF ack 1", "MONITOR", "CLIENT REPLY OFF", "CLIENT REPLY SKIP", "RESET"],
@@ -117,14 +117,14 @@ const DIALOGUES: &[&[&str]] = &[
     &["RESET", "RESET", "AUTH alice aaaa", "RESET", "AUTH alice bbbb", "RESET", "QUIT", "GET k"],
 ];
 
-/// The dialogues, one for each client; QUIT is added.
+/// Returns the dialogues, one for each client. QUIT is added later.
 fn dialogues() -> Vec<Vec<String>> {
     let owned = |lines: &[&str]| lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>();
     let with_everything = BEFORE_EVERYTHING.iter().map(|before| owned(&[*before, EVERYTHING].concat()));
     with_everything.chain(DIALOGUES.iter().map(|lines| owned(lines))).collect()
 }
 
-/// Removes the differences: Redis up to 7.0 omits a word, and ids of connections differ.
+/// Removes the differences that are allowed: Redis up to 7.0 omits a word, and the ids of connections differ.
 fn comparable(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes).replace("the HELLO <proto> AUTH", "the HELLO AUTH");
     let mut parts = text.split("$2\r\nid\r\n:");
@@ -145,7 +145,7 @@ fn pipelined(mut client: Client, dialogue: &[String], form: fn(&str) -> Vec<u8>)
     comparable(&client.read_to_end().0)
 }
 
-/// Sends each command in its own write, with a pause for its reply.
+/// Sends each command in its own write, and then waits, so that its reply comes before the next command.
 fn one_by_one(mut client: Client, dialogue: &[String]) -> String {
     for line in dialogue {
         client.send(line);
@@ -166,7 +166,7 @@ fn replies_are_those_of_redis() {
         let (direct, through) = (|| Client::tcp(redis.address()), || gate.connect());
         let expected = pipelined(direct(), &dialogue, command);
         assert_eq!(pipelined(through(), &dialogue, command), expected, "pipelined: {dialogue:?}");
-        // A command after QUIT finds a closed connection, sooner or later.
+        // After QUIT the connection closes sooner or later, so a later command may fail.
         if !dialogue.iter().any(|line| line == "QUIT") {
             assert_eq!(one_by_one(through(), &dialogue), one_by_one(direct(), &dialogue), "{dialogue:?}");
         }
