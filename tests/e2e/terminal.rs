@@ -1,4 +1,4 @@
-//! The proxy at a terminal: lines for people, and no audit trail between them.
+//! The proxy at a terminal: it writes lines for people, and no audit trail between them.
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +7,7 @@ use e2e::gate::binary;
 use e2e::terminal::Terminal;
 use e2e::{Client, Redis, ports};
 
-/// A proxy at a terminal, in front of a Redis, and one client that was served.
+/// A proxy at a terminal in front of a Redis, after it has served one client.
 struct Shown {
     terminal: Terminal,
     _directory: tempfile::TempDir,

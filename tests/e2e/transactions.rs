@@ -149,7 +149,7 @@ behaviours! {
         client.assert_in_step("after");
     }
 
-    /// Redis refuses MONITOR in a transaction (deny-blocking), or runs it. The order of replies is kept in both cases.
+    /// A blocking command does not block inside a transaction: it gets the reply of a timeout at once.
     fn blocking_commands_do_not_block(scene: &Scene<'_>) {
         let mut client = scene.client();
         for line in ["MULTI", "BLPOP none 0", "SET a 1", "EXEC"] {

@@ -242,8 +242,8 @@ impl Session {
     }
 
     /// Handles an upstream that is unavailable or lost. The client gets the error `why`, if there is one, in place of
-    /// the first missing reply. If the client has received a part of a reply or message, it gets no error, because it
-    /// would read the error as a part of that reply.
+    /// the first missing reply. After a part of a reply or message it gets no error, because it would read the error as
+    /// a part of that reply.
     pub fn lost(&mut self, why: Option<Unavailable>) {
         self.state.lost(why);
     }
@@ -343,7 +343,7 @@ impl Session {
         self.state.pooling.as_deref_mut()
     }
 
-    /// Records the result of [`Until::Pooled`]: a shared connection of the requested kind is ready, or Redis refuses it
+    /// Records the result of [`Until::Pooled`]. A shared connection of the requested kind is ready, or Redis refuses it
     /// with the error line in `there`, which the client gets.
     pub fn pooled(&mut self, there: Result<(), &[u8]>) {
         if let Some(pooling) = &mut self.state.pooling {

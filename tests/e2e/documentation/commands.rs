@@ -1,4 +1,4 @@
-//! The commands of the pages run as they stand.
+//! The commands on the pages run exactly as they are written.
 
 use std::fs;
 use std::io::Write;
@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use super::{Session, pages, top};
 
-/// Beginnings of commands that no test here runs, and what runs them.
+/// Beginnings of the commands that no test here runs, with the place where they run.
 const ELSEWHERE: [(&str, &str); 12] = [
     ("deploy/quickstart.sh", ".ci/run, with --check"),
     ("tests/run.sh", ".ci/run; some steps only by hand, because they fetch other programs"),
@@ -29,7 +29,7 @@ const ELSEWHERE: [(&str, &str); 12] = [
     ("netsh ", "Windows only"),
 ];
 
-/// Beginnings of lines of a block that are commands.
+/// Beginnings of the lines in a block that are commands.
 const PROGRAMS: [&str; 13] = [
     "portcullis ",
     "target/release/portcullis ",
@@ -50,8 +50,8 @@ fn is_elsewhere(command: &str) -> bool {
     ELSEWHERE.iter().any(|(start, _)| command.starts_with(start))
 }
 
-/// The commands of a page; a line that ends with a backslash goes on in the next. Blocks that are files or in a language
-/// other than `sh` have none.
+/// Returns the commands of a page. A line that ends with a backslash continues on the next line. Blocks that are files,
+/// or whose language is not `sh`, contain no commands.
 fn commands(page: &str) -> Vec<String> {
     let mut lines = page.lines();
     let (mut commands, mut is_file) = (Vec::new(), false);
@@ -93,7 +93,7 @@ fn every_command_of_a_page_runs_in_a_test() {
     }
 }
 
-/// A directory in which `portcullis` is a command, in PATH and where a release build leaves it.
+/// Makes a directory in which `portcullis` is a command: in PATH, and at the path of a release build.
 fn workshop() -> TempDir {
     let directory = tempfile::tempdir().expect("a scratch directory");
     fs::create_dir_all(directory.path().join("target/release")).expect("writable");
@@ -101,7 +101,7 @@ fn workshop() -> TempDir {
     directory
 }
 
-/// Runs a command in a shell, which reads `input`.
+/// Runs a command in a shell. `input` is its standard input.
 fn shell(directory: &Path, command: &str, input: &str) -> Output {
     let path = std::env::var("PATH").expect("PATH");
     let mut child = Command::new("bash")
@@ -113,7 +113,7 @@ fn shell(directory: &Path, command: &str, input: &str) -> Output {
         .stderr(Stdio::piped())
         .spawn()
         .expect("bash starts");
-    // Most commands read nothing, and may have ended.
+    // Most commands read nothing and may have ended, so an error of this write is ignored.
     let _ = child.stdin.take().expect("piped").write_all(input.as_bytes());
     child.wait_with_output().expect("it ends")
 }
@@ -126,7 +126,7 @@ fn assert_works(command: &str, output: &Output) -> String {
     printed
 }
 
-/// The first block of a page that is this file.
+/// Returns the first block of a page that contains this file.
 fn file_of(page: &str, name: &str) -> String {
     let start = format!("# file: {name}\n");
     let body =
@@ -134,7 +134,7 @@ fn file_of(page: &str, name: &str) -> String {
     body.to_owned()
 }
 
-/// All of them in their order, on a machine with a Redis where the page expects it.
+/// Runs all commands of the page in their order, in a namespace with a Redis at the address that the page expects.
 #[test]
 fn commands_of_the_readme_work_as_typed() {
     namespace::alone("the commands of the README are", || {
@@ -162,14 +162,14 @@ fn commands_of_the_readme_work_as_typed() {
     });
 }
 
-/// A Redis on its default port, with the password that the page wrote.
+/// Starts a Redis on its default port, with the password that the commands of the page wrote.
 fn redis(directory: &Path) -> Process {
     let password = fs::read_to_string(directory.join("redis-password")).expect("the page wrote it");
     let words = ["--save", "", "--requirepass", password.trim_end()].map(str::to_owned);
     Process::start(directory, "redis", "redis-server".as_ref(), words, &[])
 }
 
-/// A proxy as the page on operations has it: a group, a user, shadow lists and an admin token.
+/// A configuration as the page on operations describes it: a group, a user, shadow lists and an admin token.
 const OPERATED: &str = r#"
 listeners:
   - name: public
@@ -190,7 +190,7 @@ users:
 admin: {bind: "127.0.0.1:{admin}", token: {file: token}}
 "#;
 
-/// Values in place of words in capitals.
+/// The values that replace words in capital letters.
 const PLACEHOLDERS: [(&str, &str); 8] = [
     ("FILE", "portcullis.yaml"),
     ("U", "reporting"),
@@ -202,7 +202,7 @@ const PLACEHOLDERS: [(&str, &str); 8] = [
     ("ADDRESS", "203.0.113.9"),
 ];
 
-/// A command without its optional parts, which stand in brackets, and with all of them.
+/// Returns a command without its optional parts, which stand in brackets, and with all of them.
 fn variants(command: &str) -> [String; 2] {
     let (mut without, mut with) = (String::new(), String::new());
     for (at, part) in command.split(['[', ']']).enumerate() {
@@ -217,7 +217,7 @@ fn variants(command: &str) -> [String; 2] {
     })
 }
 
-/// Each synopsis with and without its optional parts, each in a directory of its own.
+/// Runs each synopsis without and with its optional parts, each in a directory of its own.
 #[test]
 fn commands_of_the_page_on_operations_work() {
     let redis = Redis::plain();
@@ -226,7 +226,8 @@ fn commands_of_the_page_on_operations_work() {
     let page = page("docs/operations.md");
     let mut ran = 0;
     for command in commands(&page).iter().filter(|command| !command.starts_with("$ ")) {
-        // Each proxy of these tests is started so; the file of logrotate belongs to a machine with systemd.
+        // Each proxy of these tests is started with this command. The file for logrotate belongs to a machine with
+        // systemd.
         if command.starts_with("portcullis run ") {
             continue;
         }
@@ -255,7 +256,7 @@ fn furnish(directory: &Path, gate: &Gate, command: &str) {
         if command.contains(" remove ") || command.contains(" explain ") { ", 203.0.113.9" } else { "" };
     let files =
         [("portcullis.yaml", gate.fill(&OPERATED.replace("{more}", more))), ("token", "a token".to_owned())];
-    // It writes the file that the others read.
+    // `init` writes the configuration that the other commands read.
     let is_first = command.starts_with("portcullis init");
     for (name, text) in files.iter().filter(|(name, _)| !is_first || *name == "token") {
         fs::write(directory.join(name), text).expect("writable");
@@ -263,7 +264,8 @@ fn furnish(directory: &Path, gate: &Gate, command: &str) {
     }
 }
 
-/// The answers of `explain` on the page on operations, with the users of the page on configuration.
+/// Compares the answers of `explain` on the page on operations with real ones. The users are those of the page on
+/// configuration.
 #[test]
 fn the_page_on_operations_shows_real_answers() {
     let directory = workshop();
@@ -282,7 +284,7 @@ fn the_page_on_operations_shows_real_answers() {
     assert!(shown > 0);
 }
 
-/// The certificate and its pin.
+/// The page on configuration makes a certificate and shows its pin.
 #[test]
 fn commands_of_the_page_on_configuration_work() {
     let (directory, page) = (workshop(), page("docs/configuration.md"));
@@ -299,7 +301,7 @@ fn commands_of_the_page_on_configuration_work() {
     assert_works("check", &shell(directory.path(), "portcullis check", ""));
 }
 
-/// The list of imports, with the files of the page's examples in place of those of the system.
+/// The page on migration has a list of imports. The files of the page's examples replace the files of the system.
 #[test]
 fn commands_of_the_page_on_migration_work() {
     let (directory, page) = (workshop(), page("docs/migration.md"));

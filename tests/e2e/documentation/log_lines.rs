@@ -1,4 +1,4 @@
-//! The log and audit lines on the pages have the form of those that the proxy writes.
+//! The log and audit lines on the pages have the same form as the lines that the proxy writes.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,7 +10,8 @@ use rustix::process::Signal;
 use super::{fenced, pages};
 
 const PASSWORD: &str = "canary-log-lines";
-/// What the page's examples have in common. `{more}` are further keys of the listener, `{entry}` is an entry of the group.
+/// The common part of the pages' configurations. `{more}` stands for further keys of the listener, `{entry}` for an
+/// entry of the group.
 const YAML: &str = r#"
 listeners:
   - {name: public, bind: "127.0.0.1:{port}", upstream: main, allow: [office, 127.0.0.8/30], acl: "@public", {more}}
@@ -29,7 +30,7 @@ fn config(more: &str, entry: &str) -> String {
     YAML.replace("{more}", more).replace("{entry}", entry)
 }
 
-/// A line without what is different each time: numbers, and so times and addresses.
+/// Returns a line without the parts that differ each time: the directory, and numbers, and so times and addresses.
 fn form(line: &str, directory: &str) -> String {
     let mut form = String::new();
     for character in line.replace(directory, "").chars() {
@@ -42,14 +43,15 @@ fn form(line: &str, directory: &str) -> String {
     form
 }
 
-/// The forms of all lines of a proxy.
+/// Returns the forms of all lines that a proxy wrote.
 fn forms(gate: &Gate) -> BTreeSet<String> {
     let directory = format!("{}/", gate.directory().display());
     let (log, audit) = (gate.stderr(), gate.stdout());
     log.lines().chain(audit.lines()).map(|line| form(line, &directory)).collect()
 }
 
-/// Whether a line of a block is one of the log or of the audit trail. The lines of reloads have tests of their own.
+/// Returns whether a line of a block is a line of the log or of the audit trail. Lines about reloads have tests of
+/// their own.
 fn is_from_the_proxy(line: &str) -> bool {
     let is_text = [" INFO ", " WARN ", " ERROR "].iter().any(|level| line.contains(level));
     let is_log = line.starts_with("20") && line.get(10..11) == Some("T") && is_text;
@@ -78,7 +80,7 @@ fn lines_on_the_pages_are_written_by_the_proxy() {
     assert!(seen > 20, "{seen} lines");
 }
 
-/// Start without Redis, refusals, outages, an entry that expires, the end.
+/// Returns the forms of the lines about a start without Redis, refusals, outages, an entry that expires, and the end.
 fn of_one_life() -> BTreeSet<String> {
     let mut redis = Redis::builder().password("canary-another").start();
     redis.kill();
@@ -124,7 +126,7 @@ fn of_one_life() -> BTreeSet<String> {
     forms(&gate)
 }
 
-/// In some seconds, as RFC 3339.
+/// Returns a time in three seconds, as RFC 3339.
 fn soon() -> String {
     let at = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970") + Duration::from_secs(3);
     let output = std::process::Command::new("date")
@@ -133,7 +135,8 @@ fn soon() -> String {
     String::from_utf8_lossy(&output.expect("date of coreutils").stdout).trim().to_owned()
 }
 
-/// A user without a right, a source that guesses passwords; as text and as JSON.
+/// Returns the forms of the lines about a user without a permission, and about a source that guesses passwords. They
+/// are written as text and as JSON.
 fn of_users() -> BTreeSet<String> {
     let redis = Redis::builder().password(PASSWORD).start();
     let more = "auth: users, users: [reporting], limits: {per_source: {auth_failures: 2/1m, block_for: 10m}}";
@@ -160,7 +163,7 @@ fn of_users() -> BTreeSet<String> {
     all
 }
 
-/// A client without TLS at a listener with it.
+/// Returns the forms of the lines about a client without TLS on a listener with TLS.
 fn of_tls() -> BTreeSet<String> {
     let redis = Redis::plain();
     let gate = Gate::before(&redis).tls(&Authority::new("ca").server(), "").start();

@@ -1,4 +1,4 @@
-//! Lists that are cut, or whose writer pauses: no reload applies a part of a list.
+//! Lists that are cut, or whose writer pauses. No reload applies a part of a list.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
@@ -12,7 +12,7 @@ use e2e::{Gate, Redis, eventually};
 
 use super::{assert_admits, assert_refuses, edit};
 
-/// A list that admits and a list that refuses.
+/// A configuration with a list that admits and a list that refuses.
 const YAML: &str = "\
 listeners:
   - {name: public, bind: '127.0.0.1:{port}', upstream: main, allow: [listed], deny: [abusers]}
@@ -24,20 +24,20 @@ admin: {bind: '127.0.0.1:{admin}'}
 reload: signal
 ";
 
-/// The pause of a writer, longer than the time for which a file must be unchanged.
+/// The pause of a writer. It is longer than the time for which a file must stay unchanged.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// A deny list of 1,000 lines; `round` is in some of them.
+/// Returns a deny list of 1,000 lines. Most of them depend on `round`.
 fn denied(round: u8) -> String {
     let line = |n: u16| match n {
-        // Both versions refuse these.
+        // Every version refuses these sources.
         0..=2 | 350..=352 | 750..=752 | 997..=999 => format!("127.1.{}.{}\n", n >> 8, n & 255),
         _ => format!("127.2{round}.{}.{}\n", n >> 8, n & 255),
     };
     (0..1000).map(line).collect()
 }
 
-/// Sources that every version of [`denied`] refuses: at its start, in the middle and at its end.
+/// Sources that every version of [`denied`] refuses, at the beginning, in the middle and at the end of the list.
 const ALWAYS_DENIED: [&str; 4] = ["127.1.0.1", "127.1.1.95", "127.1.2.239", "127.1.3.231"];
 
 fn watching(redis: &Redis, listed: &str, abusers: &str) -> Gate {
@@ -45,7 +45,7 @@ fn watching(redis: &Redis, listed: &str, abusers: &str) -> Gate {
     Gate::before(redis).config(&yaml).file("listed.txt", listed).file("abusers.txt", abusers).start()
 }
 
-/// Writes a file in place, and pauses after the first `cut` bytes. `close`: the file is closed meanwhile.
+/// Writes a file in place, and pauses after the first `cut` bytes. If `close`, the file is closed during the pause.
 fn write_with_pauses(path: &Path, text: &str, cut: usize, close: bool) {
     let mut file = File::create(path).expect("writable");
     file.write_all(&text.as_bytes()[..cut]).expect("writable");
@@ -59,12 +59,12 @@ fn write_with_pauses(path: &Path, text: &str, cut: usize, close: bool) {
     file.write_all(&text.as_bytes()[cut..]).expect("writable");
 }
 
-/// The byte after that many lines.
+/// Returns the number of bytes in the first `lines` lines.
 fn after_lines(text: &str, lines: usize) -> usize {
     text.lines().take(lines).map(|line| line.len() + 1).sum()
 }
 
-/// Runs `write`, and connects from `sources` until `is_applied`: no connection may be admitted.
+/// Runs `write`, and connects from `sources` until `is_applied` returns true. Checks that no connection is admitted.
 fn assert_refuses_meanwhile(
     gate: &Gate,
     sources: &[&str],
@@ -83,7 +83,7 @@ fn assert_refuses_meanwhile(
             probes
         });
         write();
-        // Not in this thread alone: an error of the prober must end the wait.
+        // The prober may fail in its own thread, and this must also end the wait.
         while !prober.is_finished() && !is_applied() {
             sleep(Duration::from_millis(20));
         }
@@ -96,7 +96,7 @@ fn is_denied(gate: &Gate, ip: &str) -> bool {
     gate.get(&format!("/api/explain?ip={ip}")).1.contains("\"allowed\":false")
 }
 
-/// A writer that pauses within a deny list, between lines or within one, and holds the file open or not.
+/// A writer pauses in a deny list, between two lines or within a line. The file stays open or is closed.
 #[test]
 fn a_writer_pauses_in_a_deny_list() {
     let redis = Redis::plain();
@@ -122,7 +122,7 @@ fn a_writer_pauses_in_a_deny_list() {
     }
 }
 
-/// A writer that pauses within the last line of an allow list, where the part of it is a wider network.
+/// A writer pauses within the last line of an allow list. The first part of this line is a wider network.
 #[test]
 fn a_writer_pauses_in_an_allow_list() {
     let redis = Redis::plain();
@@ -135,10 +135,10 @@ fn a_writer_pauses_in_an_allow_list() {
     assert_refuses(&gate, "127.0.0.2");
 }
 
-/// The disk is full at each byte of the last two lines of a list.
+/// The disk becomes full at each byte of the last two lines of a list.
 #[test]
 fn a_full_disk() {
-    // One page for each list.
+    // The disk has one page for each list.
     let Some(disk) = SmallDisk::new(2, "lists on a full disk are") else { return };
     let redis = Redis::plain();
     let yaml = YAML.replace("DIR", &disk.path().display().to_string());
@@ -162,7 +162,7 @@ fn a_full_disk() {
             );
             let report = gate.reload();
             if new[..cut].ends_with('\n') {
-                // The whole line that is missing is what nothing shows.
+                // If whole lines are missing, nothing in the file shows it.
                 assert_eq!(report["result"], "applied", "{name} {cut}: {report}");
             } else {
                 assert_eq!(report["result"], "rejected", "{name} {cut}: {report}");
@@ -178,7 +178,7 @@ fn a_full_disk() {
     }
 }
 
-/// An allow list and a deny list; `changed` is what the new version changes.
+/// Returns an allow list and a deny list. `changed` is the entry that a new version changes.
 fn lists(changed: &str) -> [(&'static str, String); 2] {
     [
         ("listed.txt", format!("127.0.0.1\n{changed}\n0.0.0.0/10\n127.0.0.8/29\n127.64.0.0/10\n")),
@@ -186,7 +186,7 @@ fn lists(changed: &str) -> [(&'static str, String); 2] {
     ]
 }
 
-/// Files that are renamed into place are whole: nothing waits, and a newline need not be at their end.
+/// A file that is renamed into place is complete. So nothing waits, and its last line need not end with a newline.
 #[test]
 fn a_list_that_is_renamed_into_place() {
     let redis = Redis::plain();
@@ -199,7 +199,7 @@ fn a_list_that_is_renamed_into_place() {
     assert!(!gate.stderr().contains("reload waits"), "{}", gate.stderr());
 }
 
-/// A reload on request waits as well, because it may be logrotate that sends the signal, and then answers.
+/// A reload on request waits for the file as well, because logrotate may send the signal. It answers after the wait.
 #[test]
 fn a_reload_on_request_waits() {
     let redis = Redis::plain();
@@ -214,7 +214,7 @@ fn a_reload_on_request_waits() {
     gate.configure(&gate.fill(&edit(&yaml, "[abusers]", "[abusers, 127.0.0.9]")));
     gate.send_sighup();
     gate.assert_log("abusers.txt shrank from 1,000 to 480 entries");
-    // One generation has all of the change, or nothing of it.
+    // One generation contains the whole change or nothing of it.
     assert!(gate.audited("reload").is_empty());
     assert_admits(&gate, "127.0.0.9");
     assert_refuses(&gate, "127.1.3.231");
@@ -224,7 +224,7 @@ fn a_reload_on_request_waits() {
     assert_admits(&gate, "127.1.3.231");
 }
 
-/// At start there is no version to compare with: a warning is what can be said.
+/// At the start there is no earlier version to compare with, so the proxy only warns.
 #[test]
 fn a_start_with_a_list_that_may_be_cut() {
     let redis = Redis::plain();

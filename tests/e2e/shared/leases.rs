@@ -90,7 +90,7 @@ fn a_lease_that_is_taken_again() {
     }
 }
 
-/// A hundred transactions in a row use one connection.
+/// A hundred transactions in a row share a lease, so they do not open a hundred connections.
 #[test]
 fn transactions_in_a_row_share_a_lease() {
     let (redis, gate) = stage();

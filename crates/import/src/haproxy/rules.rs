@@ -156,7 +156,7 @@ impl Stage {
         self.rules.iter().any(|rule| rule.action == Action::ExpectHeader)
     }
 
-    /// Applies the rules in order, and admits no source in doubt: a source that a rule may reject is rejected, and a
+    /// Applies the rules in order, and admits no source in doubt. A source that a rule may reject is rejected, and a
     /// source that a rule may accept is not accepted.
     pub(super) fn passage(&self) -> Passage {
         let (mut open, mut accepted) = (Sources::all(), Sources::default());

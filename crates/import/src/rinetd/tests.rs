@@ -71,7 +71,7 @@ fn without_rules_nobody_and_with_deny_alone_everybody_else() {
     );
 }
 
-/// rinetd up to 0.73 skips the first rule of the file, whichever forward it belongs to, and uses the first rule of the
+/// rinetd up to 0.73 skips the first rule of the file, whichever forward it belongs to. It uses the first rule of the
 /// next forward instead. A client must get in both with this mistake and without it.
 #[test]
 fn the_line_that_rinetd_skips_admits_no_client() {

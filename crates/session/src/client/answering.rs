@@ -36,8 +36,8 @@ impl<'s> Answering<'s> {
         let Some(front) = self.state.pending.expected(part.ticket) else { return ReplyAction::Desync };
         let muted = front.muted;
         let starts_with_error = self.is_error && part.first;
-        // Only the first piece of a line shows the type of the error: the link passes on at least the first kilobyte of
-        // a line at once.
+        // Only the first piece of a line shows that the line is an error. The link passes on at least the first
+        // kilobyte of a line at once.
         if starts_with_error
             && !self.state.passing.has_answered()
             && let Some(why) = Unavailable::of_greeting(part.bytes)

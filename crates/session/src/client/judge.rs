@@ -133,8 +133,8 @@ impl<'s, H: Host> Judge<'s, H> {
         verdict
     }
 
-    /// Judges RESET. The gate sends RESET only when no reply is pending, because Redis (6.2.18, 7.2.8 and later) closes
-    /// a connection that is not logged in and has more than 1 KiB of pending output. Replies to commands before RESET
+    /// Judges RESET, which the gate sends only when no reply is pending. Redis (6.2.18, 7.2.8 and later) closes a
+    /// connection that is not logged in and has more than 1 KiB of pending output. Replies to commands before RESET
     /// could be such output.
     fn reset(&mut self) -> Verdict {
         let users = self.state.plan().auth() == Auth::Users;
