@@ -236,7 +236,7 @@ fn stage(server: &Server, seconds: u64) -> Stage {
     }
 }
 
-/// In turn, kills connections to Redis, changes rules, and lets the clients work undisturbed for a while.
+/// Kills connections to Redis, changes rules, and lets the clients work undisturbed for a while, in turn.
 fn trouble(stage: &Stage, seed: u64) {
     let _failing = stage.failing();
     let mut random = Random::new(seed);

@@ -7,7 +7,7 @@ use e2e::{Gate, Redis, ports};
 
 use super::{BASE, assert_admits, assert_refuses, edit};
 
-/// The configuration with a token, for reloads over HTTP.
+/// Returns the configuration with a token, for reloads over HTTP.
 fn with_token() -> String {
     edit(BASE, "'127.0.0.1:{admin}'", "'127.0.0.1:{admin}', token: {file: token}")
 }

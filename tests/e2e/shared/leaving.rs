@@ -86,8 +86,7 @@ impl Fixture {
     }
 }
 
-/// For each way to disconnect, lets a guest disconnect in the middle of an operation, between the commands of its
-/// neighbours.
+/// Disconnects a guest in the middle of an operation, between the commands of its neighbours, in each way.
 #[track_caller]
 fn at(moment: fn(&Fixture, &mut Client)) {
     let fixture = Fixture::new();

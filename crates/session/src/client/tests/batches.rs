@@ -3,7 +3,7 @@ use crate::client::CloseReason;
 use crate::tests::pair::{Count, Pair, frames, plan, show};
 use crate::tests::users::rules;
 
-/// A client whose commands are forwarded together: the upstream has answered before.
+/// Creates a client whose commands are forwarded together, because the upstream has answered before.
 fn batching() -> Pair {
     let mut pair = Pair::passthrough();
     pair.client_bytes(&frames("PING"));
@@ -42,7 +42,7 @@ fn each_command_of_a_batch_is_judged_by_its_own_keys() {
     assert!(pair.session.is_idle());
 }
 
-/// A batch ends with the read, wherever that is.
+/// A batch ends with the bytes of one read, wherever the read ends.
 #[test]
 fn a_batch_may_be_cut_anywhere() {
     let commands = frames("GET a;GET bb;GET ccc;GET a b");

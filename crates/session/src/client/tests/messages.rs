@@ -15,7 +15,7 @@ fn under(acl: Option<&str>) -> Pair {
     Pair::connected(plan(Auth::Trust, None).with_rules(rules(acl)))
 }
 
-/// A client that has subscribed to everything.
+/// Creates a client that has subscribed to everything.
 fn subscriber(acl: Option<&str>, resp3: bool) -> Pair {
     let mut pair = under(acl);
     if resp3 {

@@ -143,8 +143,8 @@ fn a_short_command_in_pieces_shares_as_soon_as_it_is_whole() {
     }
 }
 
-/// A caller that limits the client's unanswered commands shows the session sometimes more and sometimes less of its
-/// bytes.
+/// A caller may limit the client's unanswered commands. It then passes more or fewer of the client's bytes than in an
+/// earlier call.
 #[test]
 fn bytes_that_are_shown_again_are_not_lost() {
     let many = frames("MSET a 1111111111 b 2222222222 c 3333333333 d 4444444444 e 5555555555");

@@ -17,7 +17,7 @@ fn users() -> Users {
     Users::of_shared(&USERS)
 }
 
-/// A client without a login.
+/// Creates a client without a login.
 fn rig() -> Rig {
     let users = users();
     let mut rig = Rig::of(users.plan_of(None).expect("the plan without a user"));
