@@ -1,13 +1,13 @@
 //! The table that says which kind of connection each command needs if upstream connections are shared.
 //!
-//! [`Pin::Share`] is an allow list, based on the replies that Redis 6.2 to 8 and Valkey 8 can give. A command is on it if
-//! it
+//! [`Pin::Share`] is an allow list, based on the replies that Redis 6.2 to 8 and Valkey 8 can give. A command is on it
+//! if it
 //!
-//! - is known to each of these servers: an unknown command gets an error that repeats its arguments;
-//! - leaves nothing on the connection, and has the same reply on any other of that user, database and RESP version;
+//! - is known to each of these servers, because the error for an unknown command repeats its arguments;
+//! - leaves nothing on the connection, and has the same reply on every connection of this user, database and RESP version;
 //! - never blocks;
-//! - never quotes the client in a status or error line, where a line break would forge a reply. Redis replaces line breaks
-//!   there, except in lines from scripts and modules; another server with the same protocol may not.
+//! - never repeats text of the client in a status or error line, where a line break would forge a reply. Redis replaces
+//!   line breaks there, except in lines from scripts and modules; another server with the same protocol may not.
 //!
 //! Any other command uses a connection of the client's own, which costs no more than without sharing.
 
