@@ -1,5 +1,6 @@
 //! `portcullis groups`: its output, its edits and its exit codes.
 
+mod entries;
 mod in_place;
 
 use std::fs;
@@ -166,15 +167,17 @@ fn an_entry_is_added_and_removed_and_the_file_is_what_it_was() {
     let files = Files::new(CONFIG);
     let added =
         files.groups("add partners 2001:db8::/32 --note a_test --until 2099-01-01T00:00:00Z").assert_exit(0);
-    assert!(added.out.starts_with("added 2001:db8::/32 to partners, portcullis.yaml:12\n"), "{}", added.out);
+    let told = "added 2001:db8::/32 to partners, portcullis.yaml:12, until 2099-01-01T00:00:00Z\n";
+    assert!(added.out.starts_with(told), "{}", added.out);
     assert!(added.out.contains("by itself (reload: watch)"), "{}", added.out);
     assert_eq!(added.err, "");
     let line = "      - {cidr: \"2001:db8::/32\", note: a test, until: 2099-01-01T00:00:00Z}\n";
     assert_eq!(files.read("portcullis.yaml"), CONFIG.replace("  abusers:", &format!("{line}  abusers:")));
-    files
-        .groups("add partners 2001:db8::/32")
-        .assert_exit(1)
-        .assert_says(&["already exists, at portcullis.yaml:12", "a test"]);
+    files.groups("add partners 2001:db8::/32").assert_exit(1).assert_says(&[
+        "already exists, at portcullis.yaml:12",
+        "a test",
+        "give --note, --owner or --until",
+    ]);
     let removed = files.groups("remove partners 2001:db8::/32").assert_exit(0);
     assert!(removed.out.contains("from partners, was at portcullis.yaml:12\n"), "{}", removed.out);
     assert_eq!(files.read("portcullis.yaml"), CONFIG);

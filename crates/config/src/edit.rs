@@ -1,15 +1,17 @@
-//! Adds and removes entries of a group in its file; comments, order and quoting stay.
+//! Edits groups in their files; comments, order and quoting stay.
 //!
-//! [`add`] and [`remove`] plan an [`Edit`] and write nothing. The edited text has been read and judged as a whole by
-//! then, in place of the file's, so that what [`Edit::apply`] writes is a configuration that loads.
+//! [`add`] and [`remove`] plan an [`Edit`] and write nothing. The edited text has been read and
+//! judged as a whole by then, in place of the file's, so that what [`Edit::apply`] writes is a configuration that loads.
 
 mod apply;
 mod entry;
 mod error;
 mod flow;
 mod in_place;
+mod item;
 mod site;
 mod survey;
+mod until;
 mod yaml;
 
 use std::path::{Path, PathBuf};
@@ -21,66 +23,150 @@ use self::survey::Survey;
 use super::{LoadOptions, Loaded, Problem, Reload, Severity, load};
 
 pub use apply::{Applied, Method};
-pub use entry::{BadEntry, NewEntry, parse_time};
+pub use entry::{BadEntry, Details, NewEntry, parse_time};
 pub use error::EditError;
 pub use survey::Written;
+pub use until::End;
 
-/// Plans one more entry in a group.
+/// Plans entries of a group: those that it has get the given details, the others are added.
 ///
 /// # Errors
-/// [`EditError::Duplicate`] when the group has that entry; [`EditError::Needless`] when another one admits all of it for
-/// as long, and the new one has no note, owner or end; the others as for [`remove`].
-pub fn add(config: &Path, group: &str, entry: &NewEntry, options: &LoadOptions) -> Result<Edit, EditError> {
+/// For any of the entries: [`EditError::Duplicate`] when the group has it and no detail is given;
+/// [`EditError::Needless`] when another one admits all of it for as long, and the new one has no note, owner or end.
+/// The others as for [`remove`].
+pub fn add(
+    config: &Path,
+    group: &str,
+    entries: &[NewEntry],
+    options: &LoadOptions,
+) -> Result<Edit, EditError> {
     let site = Site::find(config, group, options)?;
     let before = load(config, options);
     let now = options.now();
-    let cidr = entry.cidr();
-    if let Some(item) = site.entries.iter().find(|item| item.cidr == Some(cidr)) {
+    let plan = Plan::of(&site, entries, |cidr, line| {
         let known = before.as_ref().ok().and_then(|loaded| Survey::new(loaded, group).own(cidr));
-        let existing = known.unwrap_or_else(|| Written::plain(cidr, group, &site.file, item.line));
-        return Err(EditError::Duplicate { existing: Box::new(existing), now });
-    }
-    let (text, line) = site.with(entry)?;
-    let after = judge(config, &site, &text, options)?;
+        let existing = known.unwrap_or_else(|| Written::plain(cidr, group, &site.file, line));
+        EditError::Duplicate { existing: Box::new(existing), now }
+    })?;
+    let (text, items) = site.with(&plan.changed, &plan.added)?;
+    let after = judge(config, &site.file, &text, options)?;
     let survey = Survey::new(before.as_ref().unwrap_or(&after), group);
+    let line = |at: usize| items.get(at).map_or(1, |item| item.line);
+    let mut changes = Vec::new();
+    for (number, entry) in plan.added.iter().enumerate() {
+        changes.push(added(entry, line(site.entries.len() + number), &site, &survey, now)?);
+    }
+    for (entry, at) in &plan.known {
+        let (cidr, lines) = (entry.cidr(), at.iter().map(|at| line(*at)).collect());
+        let is_changed = plan.changed.iter().any(|(index, _)| at.contains(index));
+        changes.push(match is_changed {
+            true => {
+                // A wider entry goes on when this one ends.
+                let covered_by = entry.until().map(|_| survey.covering(cidr, now)).unwrap_or_default();
+                let covered_by = covered_by.into_iter().filter(|by| by.entry != cidr).collect();
+                Change::Changed { cidr, lines, until: entry.until().cloned(), covered_by }
+            }
+            false => Change::Unchanged { cidr, lines },
+        });
+    }
+    Ok(Edit::new(site, text, group, changes, &before, after))
+}
+
+/// The part of a request that changes entries, and the part that adds some.
+struct Plan<'e> {
+    added: Vec<&'e NewEntry>,
+    /// Entries that the list has, each with its places there.
+    known: Vec<(&'e NewEntry, Vec<usize>)>,
+    /// Places of entries whose details differ.
+    changed: Vec<(usize, &'e NewEntry)>,
+}
+
+impl<'e> Plan<'e> {
+    fn of(
+        site: &Site,
+        entries: &'e [NewEntry],
+        duplicate: impl Fn(Cidr, u32) -> EditError,
+    ) -> Result<Self, EditError> {
+        let mut plan = Self { added: Vec::new(), known: Vec::new(), changed: Vec::new() };
+        for (number, entry) in entries.iter().enumerate() {
+            // The same address twice in one request means the same.
+            if entries[..number].iter().any(|other| other.cidr() == entry.cidr()) {
+                continue;
+            }
+            let at = site.written(entry.cidr());
+            if at.is_empty() {
+                plan.added.push(entry);
+                continue;
+            }
+            if !entry.has_details() {
+                return Err(duplicate(entry.cidr(), site.entries[at[0]].line));
+            }
+            plan.changed.extend(at.iter().filter(|at| !site.has(**at, entry)).map(|at| (*at, entry)));
+            plan.known.push((entry, at));
+        }
+        Ok(plan)
+    }
+}
+
+/// Describes an added entry, unless another one makes it needless.
+fn added(
+    entry: &NewEntry,
+    line: u32,
+    site: &Site,
+    survey: &Survey<'_>,
+    now: UnixSeconds,
+) -> Result<Change, EditError> {
+    let cidr = entry.cidr();
     let covered_by = survey.covering(cidr, now);
-    let until = entry.until().or(site.until);
+    let until = entry.until().map(End::at).or(site.until);
     if let Some(by) = covered_by.iter().find(|by| lasts(by.until, until))
         && !entry.is_wanted()
     {
         return Err(EditError::Needless { cidr, by: Box::new(by.clone()) });
     }
     let makes_needless = survey.covered(cidr).into_iter().filter(|small| lasts(until, small.until)).collect();
-    let change = Change::Added { line, makes_needless };
-    Ok(Edit { covered_by, ..Edit::new(site, text, cidr, group, change, &before, after) })
+    Ok(Change::Added { cidr, line, until: entry.until().cloned(), covered_by, makes_needless })
 }
 
-/// Plans the removal of an entry; one that is written more than once is removed everywhere.
+/// Plans the removal of entries; one that is written more than once is removed everywhere.
 ///
 /// # Errors
 /// [`EditError::NotThere`] when the group has no such entry, which names one that covers the address; [`EditError::CannotEdit`]
 /// when the list is written in a way that cannot be edited safely; [`EditError::Invalid`] when the outcome would not load.
-pub fn remove(config: &Path, group: &str, cidr: Cidr, options: &LoadOptions) -> Result<Edit, EditError> {
+pub fn remove(config: &Path, group: &str, cidrs: &[Cidr], options: &LoadOptions) -> Result<Edit, EditError> {
     let site = Site::find(config, group, options)?;
     let before = load(config, options);
     let now = options.now();
-    let Some(text) = site.without(cidr)? else {
-        let covering = before.as_ref().map(|loaded| Survey::new(loaded, group).covering(cidr, now));
-        return Err(EditError::NotThere {
-            group: group.to_owned(),
+    let mut gone: Vec<(Cidr, Vec<usize>)> = Vec::new();
+    for cidr in cidrs {
+        let at = site.written(*cidr);
+        if at.is_empty() {
+            let covering = before.as_ref().map(|loaded| Survey::new(loaded, group).covering(*cidr, now));
+            let (group, covered_by) = (group.to_owned(), covering.unwrap_or_default());
+            return Err(EditError::NotThere { group, cidr: *cidr, covered_by });
+        }
+        if gone.iter().all(|(known, _)| known != cidr) {
+            gone.push((*cidr, at));
+        }
+    }
+    let mut all: Vec<usize> = gone.iter().flat_map(|(_, at)| at).copied().collect();
+    all.sort_unstable();
+    let text = site.without(&all)?;
+    let after = judge(config, &site.file, &text, options)?;
+    let survey = Survey::new(&after, group);
+    let changes = gone
+        .into_iter()
+        .map(|(cidr, at)| Change::Removed {
             cidr,
-            covered_by: covering.unwrap_or_default(),
-        });
-    };
-    let after = judge(config, &site, &text, options)?;
-    let covered_by = Survey::new(&after, group).covering(cidr, now);
-    let still_admitted = match &before {
-        Ok(before) => survey::still_admitted(before, &after, group, cidr, now),
-        Err(_) => Vec::new(),
-    };
-    let lines = site.entries.iter().filter(|item| item.cidr == Some(cidr)).map(|item| item.line).collect();
-    let change = Change::Removed { lines, still_admitted };
-    Ok(Edit { covered_by, ..Edit::new(site, text, cidr, group, change, &before, after) })
+            lines: at.iter().map(|at| site.entries[*at].line).collect(),
+            covered_by: survey.covering(cidr, now),
+            still_admitted: match &before {
+                Ok(before) => survey::still_admitted(before, &after, group, cidr, now),
+                Err(_) => Vec::new(),
+            },
+        })
+        .collect();
+    Ok(Edit::new(site, text, group, changes, &before, after))
 }
 
 /// A planned change of one file.
@@ -89,29 +175,55 @@ pub struct Edit {
     file: PathBuf,
     before: String,
     after: String,
-    cidr: Cidr,
     group: String,
-    change: Change,
-    covered_by: Vec<Written>,
+    changes: Vec<Change>,
     shared_with: Vec<String>,
     warnings: Vec<Problem>,
     reload: Reload,
 }
 
-/// The effect of an [`Edit`].
+/// The effect of an [`Edit`] on one entry.
 #[derive(Clone, Debug)]
 pub enum Change {
     /// An added entry.
     Added {
+        /// The network.
+        cidr: Cidr,
         /// The line of the new entry.
         line: u32,
+        /// The end that was given.
+        until: Option<End>,
+        /// Entries of the group, and of those it includes, that cover all of it.
+        covered_by: Vec<Written>,
         /// Entries of the group that this one makes redundant.
         makes_needless: Vec<Written>,
     },
+    /// An entry with another note, owner or end.
+    Changed {
+        /// The network.
+        cidr: Cidr,
+        /// Its lines: more than one when the entry was written twice.
+        lines: Vec<u32>,
+        /// The end that was given.
+        until: Option<End>,
+        /// With an end, other entries that cover all of it and may last longer.
+        covered_by: Vec<Written>,
+    },
+    /// An entry that had the given details before.
+    Unchanged {
+        /// The network.
+        cidr: Cidr,
+        /// Its lines.
+        lines: Vec<u32>,
+    },
     /// A removed entry.
     Removed {
-        /// The lines of the removed entries: more than one when the entry was written twice.
+        /// The network.
+        cidr: Cidr,
+        /// The lines of the removed entries.
         lines: Vec<u32>,
+        /// Entries that still cover all of it.
+        covered_by: Vec<Written>,
         /// Listeners that still admit this address, each with the entry that does.
         still_admitted: Vec<(String, Written)>,
     },
@@ -121,16 +233,15 @@ impl Edit {
     fn new(
         site: Site,
         after: String,
-        cidr: Cidr,
         group: &str,
-        change: Change,
+        changes: Vec<Change>,
         before: &Result<Loaded, Vec<Problem>>,
         outcome: Loaded,
     ) -> Self {
         let Site { file, text, shared_with, .. } = site;
         let (group, reload) = (group.to_owned(), outcome.config.reload());
-        let (covered_by, warnings) = (Vec::new(), new_warnings(before, outcome));
-        Self { file, before: text, after, cidr, group, change, covered_by, shared_with, warnings, reload }
+        let warnings = new_warnings(before, outcome);
+        Self { file, before: text, after, group, changes, shared_with, warnings, reload }
     }
 
     /// The file that changes: the main file, or the group's own.
@@ -148,24 +259,14 @@ impl Edit {
         &self.after
     }
 
-    /// The entry.
-    pub fn cidr(&self) -> Cidr {
-        self.cidr
-    }
-
-    /// Its group.
+    /// The group.
     pub fn group(&self) -> &str {
         &self.group
     }
 
-    /// The change and its consequences.
-    pub fn change(&self) -> &Change {
-        &self.change
-    }
-
-    /// Entries of the group, and of those it includes, that cover all of this one, before (add) or still (remove).
-    pub fn covered_by(&self) -> &[Written] {
-        &self.covered_by
+    /// The changes and their consequences, one for each entry.
+    pub fn changes(&self) -> &[Change] {
+        &self.changes
     }
 
     /// Other groups that read the same file, and so change too.
@@ -192,9 +293,8 @@ impl Edit {
 }
 
 /// Reads the whole configuration with the edited text in its file's place.
-fn judge(config: &Path, site: &Site, text: &str, options: &LoadOptions) -> Result<Loaded, EditError> {
-    let edited =
-        options.clone().with_text(&site.file, text).map_err(|error| EditError::io(&site.file, &error))?;
+fn judge(config: &Path, file: &Path, text: &str, options: &LoadOptions) -> Result<Loaded, EditError> {
+    let edited = options.clone().with_text(file, text).map_err(|error| EditError::io(file, &error))?;
     load(config, &edited).map_err(EditError::Invalid)
 }
 

@@ -6,6 +6,7 @@ use portcullis_acl::{Cidr, UnixSeconds};
 use thiserror::Error;
 
 use super::Written;
+use super::yaml::Stuck;
 use crate::scope::{backup_of, reason};
 use crate::{LoadOptions, Problem, load};
 
@@ -23,6 +24,12 @@ pub enum EditError {
     /// The group `unix` is built in and not written in any file.
     #[error("the group 'unix' is built in and has no entries of its own")]
     BuiltIn,
+    /// The entries are in a JSON file, which another program writes.
+    #[error("{} is a JSON file, which cannot be edited here", .file.display())]
+    JsonList {
+        /// The file.
+        file: PathBuf,
+    },
     /// The group already has this entry.
     #[error("{} already exists, at {}:{}", .existing.entry, .existing.file, .existing.line)]
     Duplicate {
@@ -128,6 +135,7 @@ impl EditError {
         match self {
             Self::UnknownGroup { .. } => "unknown_group",
             Self::BuiltIn => "built_in",
+            Self::JsonList { .. } => "json_list",
             Self::Duplicate { .. } => "duplicate",
             Self::Needless { .. } => "needless",
             Self::NotThere { .. } => "not_there",
@@ -148,15 +156,19 @@ impl EditError {
         Some(match self {
             Self::UnknownGroup { meant: Some(meant), .. } => format!("did you mean '{meant}'?"),
             Self::UnknownGroup { meant: None, .. } => {
-                "add it under groups, or name an existing group".to_owned()
+                "'portcullis groups list' shows the groups, 'portcullis groups create NAME' makes one"
+                    .to_owned()
+            }
+            Self::JsonList { .. } => {
+                "change it where it comes from, or add the address to another group of the list".to_owned()
             }
             Self::BuiltIn => {
                 "it matches clients on a unix socket: write allow: [unix], or omit it".to_owned()
             }
             Self::Duplicate { existing, now } if existing.until.is_some_and(|until| until <= *now) => {
-                "the entry has expired: remove it first".to_owned()
+                "the entry has expired: to renew it, give a later --until or --until never".to_owned()
             }
-            Self::Duplicate { .. } => "to change the entry, remove it first".to_owned(),
+            Self::Duplicate { .. } => "to change the entry, give --note, --owner or --until".to_owned(),
             Self::Needless { .. } => "add a note, an owner or an expiry time, or force it".to_owned(),
             Self::NotThere { group, cidr, covered_by } => not_there(group, *cidr, covered_by),
             Self::PlainText { file, key } => format!(
@@ -189,6 +201,12 @@ impl EditError {
 
     pub(super) fn no_backup(file: &Path, error: &std::io::Error) -> Self {
         Self::NoBackup { file: file.to_path_buf(), backup: backup_of(file), reason: reason(error) }
+    }
+
+    pub(super) fn stuck(file: &Path, text: &str, stuck: Stuck) -> Self {
+        let before = text.get(..stuck.at).unwrap_or_default();
+        let line = u32::try_from(before.matches('\n').count()).unwrap_or(u32::MAX).saturating_add(1);
+        Self::CannotEdit { file: file.to_path_buf(), line, why: stuck.why }
     }
 
     /// Returns the errors of the loader for a file in which no list was found.

@@ -1,21 +1,21 @@
-//! Edits of lists in brackets, on one line or on several.
+//! Edits of lists in brackets and of mappings in braces, on one line or on several.
 
 use std::ops::Range;
 
 use super::yaml::{Splice, Stuck, line_break, line_end, line_start};
 
-/// Adds an item after the last one: on its own line if the last one has one, else beside it.
+/// Adds items after the last one: on lines of their own if the last one has one, else beside it.
 pub(super) fn append(
     text: &str,
     whole: &Range<usize>,
     items: &[Range<usize>],
-    item: &str,
+    new: &[String],
 ) -> Result<Vec<Splice>, Stuck> {
     let (open, close) = inside(text, whole)?;
     let Some(last) = items.last() else {
         let inner = &text[open..close];
         let until = if inner.trim().is_empty() && !inner.contains('\n') { close } else { open };
-        return Ok(vec![Splice { range: open..until, with: item.to_owned() }]);
+        return Ok(vec![Splice { range: open..until, with: new.join(", ") }]);
     };
     let comma = comma(text, last.end..close)?;
     let start = line_start(text, last.start);
@@ -24,17 +24,18 @@ pub(super) fn append(
     if own_line && comma.is_none_or(|comma| comma < end) {
         let indent = &text[start..last.start];
         let line_break = line_break(text);
+        let lines = new.join(&format!(",{line_break}{indent}"));
         return Ok(match comma {
-            Some(_) => vec![Splice::insert(end, format!("{indent}{item},{line_break}"))],
+            Some(_) => vec![Splice::insert(end, format!("{indent}{lines},{line_break}"))],
             None => vec![
                 Splice::insert(last.end, ","),
-                Splice::insert(end, format!("{indent}{item}{line_break}")),
+                Splice::insert(end, format!("{indent}{lines}{line_break}")),
             ],
         });
     }
     Ok(match comma {
-        Some(comma) => vec![Splice::insert(comma + 1, format!(" {item},"))],
-        None => vec![Splice::insert(last.end, format!(", {item}"))],
+        Some(comma) => vec![Splice::insert(comma + 1, format!(" {},", new.join(", ")))],
+        None => vec![Splice::insert(last.end, format!(", {}", new.join(", ")))],
     })
 }
 
@@ -84,7 +85,10 @@ const ODD: &str = "the list is written in a form that cannot be edited";
 /// Returns the offsets after the opening and of the closing bracket.
 fn inside(text: &str, whole: &Range<usize>) -> Result<(usize, usize), Stuck> {
     let list = &text[whole.clone()];
-    match list.starts_with('[') && list.ends_with(']') && list.len() >= 2 {
+    let pair = [('[', ']'), ('{', '}')]
+        .iter()
+        .any(|(open, close)| list.starts_with(*open) && list.ends_with(*close));
+    match pair && list.len() >= 2 {
         true => Ok((whole.start + 1, whole.end - 1)),
         false => Err(Stuck::new(whole.start, ODD)),
     }

@@ -44,12 +44,16 @@ pub(super) struct Item {
     pub(super) line: u32,
 }
 
-impl Site {
-    /// Reads the main file, and the group's own file if it has one.
-    pub(super) fn find(config: &Path, group: &str, options: &LoadOptions) -> Result<Self, EditError> {
-        if group == UNIX_GROUP {
-            return Err(EditError::BuiltIn);
-        }
+/// The main file as it was read.
+pub(super) struct MainFile {
+    pub(super) text: String,
+    pub(super) tree: Node,
+    /// The directory that paths are relative to.
+    pub(super) base: PathBuf,
+}
+
+impl MainFile {
+    pub(super) fn read(config: &Path, options: &LoadOptions) -> Result<Self, EditError> {
         let mut scope = Scope::new(config, options);
         let start = Position::start_of(&scope.file);
         let file = Arc::clone(&scope.file);
@@ -57,26 +61,49 @@ impl Site {
             .read_text(config, MAX_YAML_FILE, &start)
             .and_then(|text| Some((raw::parse(&text, &file, &mut scope.problems)?, text)));
         let Some((tree, text)) = tree else { return Err(EditError::Invalid(scope.problems.into_list())) };
-        let groups = named(get(&tree, "groups"));
+        Ok(Self { text, tree, base: scope.base })
+    }
+
+    /// Returns the error that the file has no such group, with the name that was probably meant.
+    pub(super) fn unknown(&self, group: &str) -> EditError {
+        let groups = named(get(&self.tree, "groups"));
+        let known: Vec<&str> = groups.iter().map(|(name, _)| *name).collect();
+        let meant = nearest(group, &known).map(str::to_owned);
+        EditError::UnknownGroup { group: group.to_owned(), meant }
+    }
+}
+
+impl Site {
+    /// Reads the main file, and the group's own file if it has one.
+    pub(super) fn find(config: &Path, group: &str, options: &LoadOptions) -> Result<Self, EditError> {
+        if group == UNIX_GROUP {
+            return Err(EditError::BuiltIn);
+        }
+        let main = MainFile::read(config, options)?;
+        let groups = named(get(&main.tree, "groups"));
         let Some((_, node)) = groups.iter().find(|(name, _)| *name == group) else {
-            let known: Vec<&str> = groups.iter().map(|(name, _)| *name).collect();
-            let meant = nearest(group, &known).map(str::to_owned);
-            return Err(EditError::UnknownGroup { group: group.to_owned(), meant });
+            return Err(main.unknown(group));
         };
         let mut keys = vec!["groups".to_owned(), group.to_owned()];
         let until = scalar(node, "until").and_then(|text| time::parse(text).ok());
         if let Value::Map(_) = &node.value {
             if let Some(own) = get(node, "file") {
                 let Value::Scalar(own) = &own.value else { return Err(EditError::broken(config, options)) };
-                let site = Self::own_file(&scope.base.join(own), &start, &mut scope)?;
+                if get(node, "select").is_some() {
+                    return Err(EditError::JsonList { file: main.base.join(own) });
+                }
+                let mut scope = Scope::new(config, options);
+                let start = Position::start_of(&scope.file);
+                let site = Self::own_file(&main.base.join(own), &start, &mut scope)?;
                 let others = groups.iter().filter(|(name, other)| {
-                    *name != group && scalar(other, "file").is_some_and(|other| same(&scope.base, own, other))
+                    *name != group && scalar(other, "file").is_some_and(|other| same(&main.base, own, other))
                 });
                 let shared_with = others.map(|(name, _)| (*name).to_owned()).collect();
                 return Ok(Self { shared_with, until, ..site });
             }
             keys.push("entries".to_owned());
         }
+        let MainFile { text, tree, .. } = main;
         match Self::yaml(config, text, keys, tree) {
             Some(site) => Ok(Self { until, ..site }),
             None => Err(EditError::broken(config, options)),
@@ -106,84 +133,137 @@ impl Site {
         Self { file: file.to_path_buf(), text, form, entries, shared_with: Vec::new(), until: None }
     }
 
-    /// Returns the text with one more entry, and the line where it begins.
-    pub(super) fn with(&self, entry: &NewEntry) -> Result<(String, u32), EditError> {
-        let (after, entries) = match &self.form {
-            Form::Plain => self.reread(self.plain_with(entry)?)?,
-            Form::Yaml { keys, .. } => {
-                let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
-                let after =
-                    yaml::append(&self.text, &keys, &entry.as_yaml()).map_err(|stuck| self.stuck(stuck))?;
-                self.reread(after)?
-            }
-        };
-        let mut meant: Vec<Option<Cidr>> = self.entries.iter().map(|item| item.cidr).collect();
-        meant.push(Some(entry.cidr()));
-        if !entries.iter().map(|item| item.cidr).eq(meant) {
-            return Err(self.odd());
-        }
-        let line = entries.last().map_or(1, |item| item.line);
-        Ok((after, line))
+    /// Returns the indices of the entries of exactly that network.
+    pub(super) fn written(&self, cidr: Cidr) -> Vec<usize> {
+        (0..).zip(&self.entries).filter(|(_, item)| item.cidr == Some(cidr)).map(|(at, _)| at).collect()
     }
 
-    /// Returns the text without the entries of that network; `None` when there is none.
-    pub(super) fn without(&self, cidr: Cidr) -> Result<Option<String>, EditError> {
-        let gone: Vec<usize> =
-            (0..).zip(&self.entries).filter(|(_, item)| item.cidr == Some(cidr)).map(|(at, _)| at).collect();
-        if gone.is_empty() {
-            return Ok(None);
-        }
-        let after = match &self.form {
-            Form::Plain => plain::without(&self.text, &gone),
-            Form::Yaml { keys, .. } => {
-                let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
-                gone.iter()
-                    .rev()
-                    .try_fold(self.text.clone(), |text, at| yaml::remove(&text, &keys, *at))
-                    .map_err(|stuck| self.stuck(stuck))?
+    /// Whether the entry with that index has the details already.
+    pub(super) fn has(&self, at: usize, entry: &NewEntry) -> bool {
+        match &self.form {
+            Form::Plain => {
+                let same_note = entry.comment().is_none_or(|note| plain_note(self.line(at)) == note);
+                same_note && entry.needs_yaml().is_none()
             }
-        };
-        let (after, entries) = self.reread(after)?;
-        let meant = self.entries.iter().map(|item| item.cidr).filter(|kept| *kept != Some(cidr));
-        if entries.iter().map(|item| item.cidr).eq(meant) { Ok(Some(after)) } else { Err(self.odd()) }
+            Form::Yaml { keys, tree } => {
+                list(tree, keys).and_then(|items| items.get(at)).is_some_and(|item| {
+                    let known = details(item);
+                    entry.applied_to(known) == known
+                })
+            }
+        }
     }
 
-    /// Adds a line; plain text can hold a note only.
-    fn plain_with(&self, entry: &NewEntry) -> Result<String, EditError> {
-        if let Some(key) = entry.needs_yaml() {
+    /// Returns the text with these entries changed, each with its index, and the others added at the end; and its
+    /// entries.
+    pub(super) fn with(
+        &self,
+        changed: &[(usize, &NewEntry)],
+        added: &[&NewEntry],
+    ) -> Result<(String, Vec<Item>), EditError> {
+        let Form::Yaml { keys, tree } = &self.form else {
+            let text = self.plain_with(changed, added)?;
+            let entries = plain(&text);
+            return if self.is_meant(&entries, added) { Ok((text, entries)) } else { Err(self.odd()) };
+        };
+        let words: Vec<&str> = keys.iter().map(String::as_str).collect();
+        let mut text = self.text.clone();
+        for (at, entry) in changed {
+            text = yaml::change(&text, &words, *at, &entry.settings()).map_err(|stuck| self.stuck(stuck))?;
+        }
+        if !added.is_empty() {
+            text = yaml::append(&text, &words, added).map_err(|stuck| self.stuck(stuck))?;
+        }
+        let edited = self.reread(&text)?;
+        let (old, new) = (list(tree, keys), list(&edited, keys));
+        let (Some(old), Some(new)) = (old, new) else { return Err(self.odd()) };
+        let entries: Vec<Item> = new.iter().map(item).collect();
+        let kept = (0..).zip(old.iter().zip(new)).all(|(at, (old, new))| {
+            match changed.iter().find(|(index, _)| *index == at) {
+                Some((_, entry)) => details(new) == entry.applied_to(details(old)),
+                None => alike_around(old, new, None),
+            }
+        });
+        let fresh = new.iter().skip(old.len());
+        let right = added.iter().zip(fresh).all(|(entry, new)| details(new) == entry.applied_to([None; 3]));
+        if kept && right && self.is_meant(&entries, added) { Ok((text, entries)) } else { Err(self.odd()) }
+    }
+
+    /// Whether these are the networks of the list and of what was added, in this order.
+    fn is_meant(&self, entries: &[Item], added: &[&NewEntry]) -> bool {
+        let old = self.entries.iter().map(|item| item.cidr);
+        let meant = old.chain(added.iter().map(|entry| Some(entry.cidr())));
+        entries.iter().map(|item| item.cidr).eq(meant)
+    }
+
+    /// Returns the text without the entries of these indices, which are in ascending order.
+    pub(super) fn without(&self, gone: &[usize]) -> Result<String, EditError> {
+        let meant = (0..).zip(&self.entries).filter(|(at, _)| gone.binary_search(at).is_err());
+        let meant = meant.map(|(_, item)| item.cidr);
+        let Form::Yaml { keys, tree } = &self.form else {
+            let text = plain::without(&self.text, gone);
+            let right = plain(&text).iter().map(|item| item.cidr).eq(meant);
+            return if right { Ok(text) } else { Err(self.odd()) };
+        };
+        let words: Vec<&str> = keys.iter().map(String::as_str).collect();
+        let text = gone
+            .iter()
+            .rev()
+            .try_fold(self.text.clone(), |text, at| yaml::remove(&text, &words, *at))
+            .map_err(|stuck| self.stuck(stuck))?;
+        let edited = self.reread(&text)?;
+        let (old, new) = (list(tree, keys), list(&edited, keys));
+        let (Some(old), Some(new)) = (old, new) else { return Err(self.odd()) };
+        let right = new.iter().map(item).map(|item| item.cidr).eq(meant) && kept(old, new);
+        if right { Ok(text) } else { Err(self.odd()) }
+    }
+
+    /// Changes the comments of lines and adds lines; plain text can hold a note only.
+    fn plain_with(&self, changed: &[(usize, &NewEntry)], added: &[&NewEntry]) -> Result<String, EditError> {
+        let all = changed.iter().map(|(_, entry)| *entry).chain(added.iter().copied());
+        if let Some(key) = all.filter_map(NewEntry::needs_yaml).next() {
             return Err(EditError::PlainText { file: self.file.clone(), key });
         }
-        let note = entry.note().map(|note| format!("  # {note}")).unwrap_or_default();
-        let line = format!("{}{note}", entry.cidr());
         let line_break = line_break(&self.text);
-        let bare = self.text.trim_start_matches('\u{feff}');
-        Ok(match bare.is_empty() || bare.ends_with('\n') {
-            true => [self.text.as_str(), &line, line_break].concat(),
-            false => [self.text.as_str(), line_break, &line].concat(),
-        })
+        let mut lines: Vec<String> = self.text.split_inclusive('\n').map(str::to_owned).collect();
+        for (at, entry) in changed {
+            let Some(note) = entry.comment() else { continue };
+            let line = self.entries[*at].line;
+            if self.entries.iter().filter(|other| other.line == line).count() > 1 {
+                let why = "the comment of the line belongs to several addresses";
+                return Err(EditError::CannotEdit { file: self.file.clone(), line, why });
+            }
+            let index = usize::try_from(line).unwrap_or(usize::MAX).saturating_sub(1);
+            let whole = lines.get_mut(index).ok_or_else(|| self.odd())?;
+            *whole = with_plain_note(whole, note);
+        }
+        let mut text = lines.concat();
+        let bare = text.trim_start_matches('\u{feff}');
+        let ends = bare.is_empty() || bare.ends_with('\n');
+        let new: Vec<String> = added.iter().map(|entry| plain_line(entry)).collect();
+        if !new.is_empty() {
+            let new = new.join(line_break);
+            text += &if ends { format!("{new}{line_break}") } else { format!("{line_break}{new}") };
+        }
+        Ok(text)
+    }
+
+    /// Returns the line of a plain-text list with that entry.
+    fn line(&self, at: usize) -> &str {
+        let line = self.entries.get(at).and_then(|item| usize::try_from(item.line).ok()).unwrap_or_default();
+        self.text.lines().nth(line.saturating_sub(1)).unwrap_or_default()
     }
 
     /// Reads an edited text like the loader. The text outside the list must not have changed.
-    fn reread(&self, after: String) -> Result<(String, Vec<Item>), EditError> {
-        let Form::Yaml { keys, tree } = &self.form else {
-            let entries = plain(&after);
-            return Ok((after, entries));
-        };
+    fn reread(&self, after: &str) -> Result<Node, EditError> {
+        let Form::Yaml { keys, tree } = &self.form else { return Err(self.odd()) };
         let name: Arc<str> = self.file.display().to_string().into();
-        let edited = raw::parse(&after, &name, &mut Problems::default()).ok_or_else(|| self.odd())?;
-        let (old, new) = (list(tree, keys), list(&edited, keys));
-        let (Some(old), Some(new)) = (old, new) else { return Err(self.odd()) };
-        if !alike_around(tree, &edited, Some(keys)) || !kept(old, new) {
-            return Err(self.odd());
-        }
-        let entries = new.iter().map(item).collect();
-        Ok((after, entries))
+        let edited = raw::parse(after, &name, &mut Problems::default()).ok_or_else(|| self.odd())?;
+        if alike_around(tree, &edited, Some(keys)) { Ok(edited) } else { Err(self.odd()) }
     }
 
     fn stuck(&self, stuck: Stuck) -> EditError {
-        let before = self.text.get(..stuck.at).unwrap_or_default();
-        let line = u32::try_from(before.matches('\n').count()).unwrap_or(u32::MAX).saturating_add(1);
-        EditError::CannotEdit { file: self.file.clone(), line, why: stuck.why }
+        EditError::stuck(&self.file, &self.text, stuck)
     }
 
     /// The edited text is valid YAML with another meaning, for example because the list has anchors.
@@ -194,18 +274,18 @@ impl Site {
     }
 }
 
-fn named(node: Option<&Node>) -> Vec<(&str, &Node)> {
+pub(super) fn named(node: Option<&Node>) -> Vec<(&str, &Node)> {
     match node.map(|node| &node.value) {
         Some(Value::Map(entries)) => entries.iter().map(|(key, node)| (key.text.as_str(), node)).collect(),
         _ => Vec::new(),
     }
 }
 
-fn get<'n>(node: &'n Node, key: &str) -> Option<&'n Node> {
+pub(super) fn get<'n>(node: &'n Node, key: &str) -> Option<&'n Node> {
     named(Some(node)).into_iter().find(|(name, _)| *name == key).map(|(_, node)| node)
 }
 
-fn scalar<'n>(node: &'n Node, key: &str) -> Option<&'n str> {
+pub(super) fn scalar<'n>(node: &'n Node, key: &str) -> Option<&'n str> {
     match &get(node, key)?.value {
         Value::Scalar(text) => Some(text),
         _ => None,
@@ -235,6 +315,34 @@ fn item(node: &Node) -> Item {
         _ => scalar(node, "cidr"),
     };
     Item { cidr: text.and_then(|text| text.parse().ok()), line: node.place.line }
+}
+
+/// The note, owner and end of an entry, as they are written.
+fn details(node: &Node) -> [Option<&str>; 3] {
+    ["note", "owner", "until"].map(|key| scalar(node, key))
+}
+
+fn plain_line(entry: &NewEntry) -> String {
+    let note = entry.note().map(|note| format!("  # {note}")).unwrap_or_default();
+    format!("{}{note}", entry.cidr())
+}
+
+/// Returns the comment beside an entry.
+fn plain_note(line: &str) -> &str {
+    line.split_once(['#', ';']).map_or("", |(_, note)| note.trim())
+}
+
+/// Replaces the comment of a line; an empty one removes it. The line break and the space before a comment stay.
+fn with_plain_note(line: &str, note: &str) -> String {
+    let whole = line.trim_end_matches(['\r', '\n']);
+    let line_break = &line[whole.len()..];
+    let (entry, known) =
+        whole.split_once(['#', ';']).map_or((whole, None), |(entry, note)| (entry, Some(note)));
+    match (note, known) {
+        ("", _) => format!("{}{line_break}", entry.trim_end()),
+        (note, Some(_)) => format!("{entry}# {note}{line_break}"),
+        (note, None) => format!("{}  # {note}{line_break}", entry.trim_end()),
+    }
 }
 
 fn plain(text: &str) -> Vec<Item> {

@@ -24,23 +24,29 @@ fn options() -> LoadOptions {
     LoadOptions::new().without_secrets().at(NOW)
 }
 
-/// `add CIDR [note=..] [owner=..] [until=..]` or `remove CIDR`
+/// `add CIDR,CIDR [note=..] [owner=..] [until=..]` or `remove CIDR,CIDR`
 fn plan(config: &Path, command: &str) -> Result<Edit, EditError> {
     let mut words = command.split(' ');
-    let (verb, cidr) = (words.next().unwrap(), words.next().unwrap());
+    let (verb, what) = (words.next().unwrap(), words.next().unwrap());
+    let mut cidrs = what.split(',').map(NewEntry::parse);
     if verb == "remove" {
-        return remove(config, "office", cidr.parse().unwrap(), &options());
+        let cidrs: Vec<Cidr> = cidrs.map(|entry| entry.unwrap().cidr()).collect();
+        return remove(config, "office", &cidrs, &options());
     }
-    let mut entry = NewEntry::parse(cidr).unwrap();
+    let mut details = Details::default();
     for word in words {
-        entry = match word.split_once('=').unwrap() {
-            ("note", note) => entry.with_note(note).unwrap(),
-            ("owner", owner) => entry.with_owner(owner).unwrap(),
-            ("until", until) => entry.with_until(until).unwrap(),
+        match word.split_once('=').unwrap() {
+            ("note", note) => details.note = Some(note),
+            ("owner", owner) => details.owner = Some(owner),
+            ("until", until) => details.until = Some(until),
             other => panic!("{other:?}"),
-        };
+        }
     }
-    add(config, "office", &entry, &options())
+    let entries: Result<Vec<NewEntry>, BadEntry> = cidrs.try_fold(Vec::new(), |mut entries, entry| {
+        entries.push(entry?.with(&details, NOW)?);
+        Ok(entries)
+    });
+    add(config, "office", &entries.unwrap(), &options())
 }
 
 /// The difference without context, and what was said about it.
@@ -49,23 +55,7 @@ fn told(outcome: &Result<Edit, EditError>, directory: &Path) -> String {
         Ok(edit) => {
             let diff = similar::TextDiff::from_lines(edit.before(), edit.after());
             let mut text = diff.unified_diff().context_radius(0).to_string();
-            for by in edit.covered_by() {
-                text += &format!("covered by {by}\n");
-            }
-            match edit.change() {
-                Change::Added { line, makes_needless } => {
-                    let stands = edit.after().lines().nth(usize::try_from(*line).unwrap() - 1).unwrap();
-                    let bare = edit.cidr().to_string();
-                    assert!(stands.contains(&bare), "line {line} is {stands:?}");
-                    text.extend(makes_needless.iter().map(|small| format!("makes needless {small}\n")));
-                }
-                Change::Removed { lines, still_admitted } => {
-                    text += &format!("lines {lines:?}\n");
-                    text.extend(
-                        still_admitted.iter().map(|(name, by)| format!("{name} still admits by {by}\n")),
-                    );
-                }
-            }
+            edit.changes().iter().for_each(|change| text += &told_of(edit, change));
             text.extend(edit.warnings().iter().map(|problem| format!("{problem}\n")));
             text
         }
@@ -76,6 +66,32 @@ fn told(outcome: &Result<Edit, EditError>, directory: &Path) -> String {
         }
     };
     text.replace(&format!("{}/", directory.display()), "")
+}
+
+fn told_of(edit: &Edit, change: &Change) -> String {
+    let covered = |by: &[Written]| by.iter().map(|by| format!("covered by {by}\n")).collect::<String>();
+    match change {
+        Change::Added { cidr, line, covered_by, makes_needless, until } => {
+            let stands = edit.after().lines().nth(usize::try_from(*line).unwrap() - 1).unwrap();
+            assert!(stands.contains(&cidr.to_string()), "line {line} is {stands:?}");
+            let until = until.as_ref().map(|until| format!("until {until}\n")).unwrap_or_default();
+            let needless: String =
+                makes_needless.iter().map(|small| format!("makes needless {small}\n")).collect();
+            format!("{until}{}{needless}", covered(covered_by))
+        }
+        Change::Changed { cidr, lines, until, covered_by } => {
+            let until = until.as_ref().map(|until| format!(" until {until}")).unwrap_or_default();
+            format!("changed {cidr}, lines {lines:?}{until}\n{}", covered(covered_by))
+        }
+        Change::Unchanged { cidr, lines } => {
+            assert_eq!(edit.before(), edit.after());
+            format!("unchanged {cidr}, lines {lines:?}\n")
+        }
+        Change::Removed { lines, covered_by, still_admitted, .. } => {
+            let still = still_admitted.iter().map(|(name, by)| format!("{name} still admits by {by}\n"));
+            format!("{}lines {lines:?}\n{}", covered(covered_by), still.collect::<String>())
+        }
+    }
 }
 
 fn commands(text: &str) -> impl Iterator<Item = &str> {

@@ -9,15 +9,18 @@ use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use portcullis_acl::Cidr;
 use portcullis_config::LoadOptions;
-use portcullis_config::edit::{self, Applied, BadEntry, Edit, EditError, Method, NewEntry};
+use portcullis_config::edit::{
+    self, Applied, BadEntry, Change, Details, Edit, EditError, Method, NewEntry, Written,
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::AdminState;
 use super::api::{ask_for_reload, problem};
+use crate::clock::wall_clock;
+use crate::generation::explain::moment;
 use crate::run_on_thread::run_on_thread;
 
 /// Time limit of an edit. It reads and validates the whole configuration, which takes milliseconds. An edit that a
@@ -25,11 +28,48 @@ use crate::run_on_thread::run_on_thread;
 /// the file has changed.
 const EDITING: Duration = Duration::from_secs(30);
 
-/// One entry more.
+/// The fault of an address, or of what is said about it.
+#[derive(Debug)]
+struct Fault {
+    message: String,
+    hint: String,
+}
+
+impl IntoResponse for Fault {
+    fn into_response(self) -> Response {
+        refusal(StatusCode::BAD_REQUEST, "entry", &self.message, Some(self.hint))
+    }
+}
+
+/// One address or several.
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "'cidr' must be an address, or a list of addresses")]
+enum Cidrs {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl Cidrs {
+    /// Reads each address with `read`.
+    fn read<T>(&self, read: impl Fn(&String) -> Result<T, BadEntry>) -> Result<Vec<T>, Fault> {
+        let list = match self {
+            Self::One(one) => std::slice::from_ref(one),
+            Self::Several(list) => list,
+        };
+        if list.is_empty() {
+            let hint = "send an address, or a list of addresses";
+            return Err(Fault { message: "'cidr' is an empty list".to_owned(), hint: hint.to_owned() });
+        }
+        let fault = |bad: BadEntry| Fault { message: bad.to_string(), hint: bad.hint() };
+        list.iter().map(read).collect::<Result<_, _>>().map_err(fault)
+    }
+}
+
+/// Entries to add, or to change.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Add {
-    cidr: String,
+    cidr: Cidrs,
     note: Option<String>,
     owner: Option<String>,
     until: Option<String>,
@@ -43,11 +83,11 @@ pub(super) struct Add {
     in_place: bool,
 }
 
-/// One entry less.
+/// Entries to remove.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Remove {
-    cidr: String,
+    cidr: Cidrs,
     #[serde(default)]
     dry_run: bool,
     /// Also where the directory of the file is not writable, and its old text cannot be kept.
@@ -64,12 +104,12 @@ pub(super) async fn add(
         Ok(asked) => asked,
         Err(rejection) => return problem(rejection.status(), "body", &rejection.body_text()),
     };
-    let entry = match asked.entry() {
-        Ok(entry) => entry,
-        Err(bad) => return refusal(StatusCode::BAD_REQUEST, "entry", &bad.to_string(), Some(bad.hint())),
+    let entries = match asked.entries() {
+        Ok(entries) => entries,
+        Err(fault) => return fault.into_response(),
     };
     change(state, Writing::of(asked.dry_run, asked.in_place), move |config, options| {
-        edit::add(config, &group, &entry, options)
+        edit::add(config, &group, &entries, options)
     })
     .await
 }
@@ -83,12 +123,12 @@ pub(super) async fn remove(
         Ok(asked) => asked,
         Err(rejection) => return problem(rejection.status(), "body", &rejection.body_text()),
     };
-    let cidr: Cidr = match asked.cidr.parse::<Cidr>() {
-        Ok(cidr) => cidr,
-        Err(bad) => return refusal(StatusCode::BAD_REQUEST, "entry", &bad.to_string(), Some(bad.hint())),
+    let cidrs = match asked.cidr.read(|text| NewEntry::parse(text).map(|entry| entry.cidr())) {
+        Ok(cidrs) => cidrs,
+        Err(fault) => return fault.into_response(),
     };
     change(state, Writing::of(asked.dry_run, asked.in_place), move |config, options| {
-        edit::remove(config, &group, cidr, options)
+        edit::remove(config, &group, &cidrs, options)
     })
     .await
 }
@@ -111,18 +151,15 @@ impl Writing {
 }
 
 impl Add {
-    fn entry(&self) -> Result<NewEntry, BadEntry> {
-        let mut entry = NewEntry::parse(&self.cidr)?;
-        if let Some(note) = &self.note {
-            entry = entry.with_note(note)?;
-        }
-        if let Some(owner) = &self.owner {
-            entry = entry.with_owner(owner)?;
-        }
-        if let Some(until) = &self.until {
-            entry = entry.with_until(until)?;
-        }
-        Ok(if self.force { entry.even_if_covered() } else { entry })
+    fn entries(&self) -> Result<Vec<NewEntry>, Fault> {
+        let now = wall_clock();
+        let (note, owner, until) = (self.note.as_deref(), self.owner.as_deref(), self.until.as_deref());
+        let details = Details { note, owner, until };
+        let entry = |text: &String| {
+            let entry = NewEntry::parse(text)?.with(&details, now)?;
+            Ok(if self.force { entry.even_if_covered() } else { entry })
+        };
+        self.cidr.read(entry)
     }
 }
 
@@ -177,19 +214,39 @@ fn not_made() -> Response {
     problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", "internal error: the edit was aborted")
 }
 
+/// Returns the edit as JSON. The keys of the first entry stand at the top too, for clients that edit one.
 fn facts(edit: &Edit, applied: &Applied) -> Value {
-    let texts = |list: &[edit::Written]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
-    json!({
-        "group": edit.group(),
-        "entry": edit.cidr().to_string(),
-        "file": edit.file().display().to_string(),
-        "diff": edit.diff(),
-        "covered_by": texts(edit.covered_by()),
-        "shared_with": edit.shared_with(),
-        "warnings": edit.warnings(),
-        "in_place": applied.in_place,
-        "backup": applied.backup,
-    })
+    let entries: Vec<Value> = edit.changes().iter().map(entry_facts).collect();
+    let mut facts = entries.first().cloned().unwrap_or_else(|| json!({}));
+    facts["group"] = edit.group().into();
+    facts["file"] = edit.file().display().to_string().into();
+    facts["diff"] = edit.diff().into();
+    facts["entries"] = entries.into();
+    facts["shared_with"] = edit.shared_with().into();
+    facts["warnings"] = json!(edit.warnings());
+    facts["in_place"] = applied.in_place.into();
+    facts["backup"] = json!(applied.backup);
+    facts
+}
+
+fn entry_facts(change: &Change) -> Value {
+    let texts = |list: &[Written]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
+    match change {
+        Change::Added { cidr, until, covered_by, .. } => json!({
+            "change": "added", "entry": cidr.to_string(), "covered_by": texts(covered_by),
+            "until": until.as_ref().map(|until| moment(until.at())),
+        }),
+        Change::Changed { cidr, until, covered_by, .. } => json!({
+            "change": "changed", "entry": cidr.to_string(), "covered_by": texts(covered_by),
+            "until": until.as_ref().map(|until| moment(until.at())),
+        }),
+        Change::Unchanged { cidr, .. } => {
+            json!({"change": "unchanged", "entry": cidr.to_string(), "covered_by": []})
+        }
+        Change::Removed { cidr, covered_by, .. } => {
+            json!({"change": "removed", "entry": cidr.to_string(), "covered_by": texts(covered_by)})
+        }
+    }
 }
 
 fn failure(error: &EditError) -> Response {
@@ -200,9 +257,10 @@ fn failure(error: &EditError) -> Response {
         | EditError::Changed { .. }
         | EditError::ReadOnlyDirectory { .. } => StatusCode::CONFLICT,
         EditError::Locked { .. } => StatusCode::SERVICE_UNAVAILABLE,
-        EditError::BuiltIn | EditError::PlainText { .. } | EditError::CannotEdit { .. } => {
-            StatusCode::UNPROCESSABLE_ENTITY
-        }
+        EditError::BuiltIn
+        | EditError::PlainText { .. }
+        | EditError::JsonList { .. }
+        | EditError::CannotEdit { .. } => StatusCode::UNPROCESSABLE_ENTITY,
         EditError::Invalid(problems) => {
             let body = json!({"error": error.kind(), "message": error.to_string(), "problems": problems});
             return (StatusCode::UNPROCESSABLE_ENTITY, Json(body)).into_response();

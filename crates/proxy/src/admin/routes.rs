@@ -78,7 +78,7 @@ async fn index() -> &'static str {
          GET  /api/groups             groups; /api/groups/NAME with entries\n\
          GET  /api/explain?ip=        the entry that decides about an address\n\
          POST /api/reload             reload the configuration\n\
-         POST /api/groups/NAME/entries         add {\"cidr\": ..., \"note\", \"owner\", \"until\"}\n\
+         POST /api/groups/NAME/entries         add or change {\"cidr\": ..., \"note\", \"owner\", \"until\"}\n\
          POST /api/groups/NAME/entries/remove  remove {\"cidr\": ...}\n"
     )
 }

@@ -1,6 +1,7 @@
 //! `portcullis groups`: shows groups, and changes them in the configuration files.
 
 mod change;
+mod report;
 mod show;
 mod status;
 mod suggest;
@@ -18,7 +19,7 @@ use serde_json::{Value, json};
 use super::check::report;
 use super::{BAD_CONFIG, config_path, say};
 
-/// List and show groups, and add or remove entries in the configuration files.
+/// List and show groups, and add, change or remove entries in the configuration files.
 ///
 /// Comments, order and quoting stay. A change that 'check' would refuse is not written.
 #[derive(clap::Args, Clone, Debug)]
@@ -29,13 +30,13 @@ pub struct GroupsArgs {
 
 #[derive(Clone, Debug, Subcommand)]
 enum GroupsCommand {
-    /// List all groups: number of entries, next expiry, listeners that use them
+    /// List all groups: number of entries, next expiry, listeners and users that use them
     List(show::ListArgs),
     /// Show the entries of a group with file and line
     Show(show::ShowArgs),
-    /// Add an address or a network to a group
+    /// Add addresses or networks to a group, or change the note, owner or end of those it has
     Add(change::AddArgs),
-    /// Remove an address or a network from a group
+    /// Remove addresses or networks from a group
     Remove(change::RemoveArgs),
     /// Print the sources that the shadow rules of the running proxy would refuse
     Suggest(suggest::SuggestArgs),

@@ -60,6 +60,46 @@ fn entries_between_commas_are_removed_alone() {
     scene.gives("remove 203.0.113.9", "192.0.2.1, 192.0.2.2,192.0.2.3 ; hq\n");
 }
 
+/// A note of a plain list is the comment of the line.
+#[test]
+fn the_comment_of_a_line_is_changed() {
+    let text = "\u{feff}192.0.2.1 # one\r\n192.0.2.2\t; two\r\n192.0.2.3\r\n192.0.2.4, 192.0.2.5 # both\r\n";
+    let scene = Scene::new("list.txt", text);
+    scene.gives("add 192.0.2.1 note=first", &text.replace("# one", "# first"));
+    scene.gives("add 192.0.2.1 note=", &text.replace(" # one", ""));
+    scene.gives("add 192.0.2.2 note=second", &text.replace("; two", "# second"));
+    scene.gives(
+        "add 192.0.2.3,192.0.2.6 note=x",
+        &format!("{}192.0.2.6  # x\r\n", text.replace(".3", ".3  # x")),
+    );
+    scene.gives("add 192.0.2.1 note=one", text);
+    assert_eq!(scene.plan("add 192.0.2.4 note=x").unwrap_err().kind(), "cannot_edit");
+    assert_eq!(scene.plan("add 192.0.2.1 owner=ops").unwrap_err().kind(), "plain_text");
+    assert_eq!(scene.plan("add 192.0.2.1").unwrap_err().kind(), "duplicate");
+}
+
+#[test]
+fn a_json_file_is_not_edited() {
+    let scene = Scene::new("cloud.json", "{\"prefixes\": [{\"ip_prefix\": \"192.0.2.0/24\"}]}\n");
+    let group = "{file: groups/cloud.json, select: \"prefixes[].ip_prefix\"}";
+    fs::write(scene.config(), format!("groups: {{office: {group}}}\n{FRAME}")).unwrap();
+    let error = scene.plan("add 203.0.113.9").unwrap_err();
+    assert_eq!(error.kind(), "json_list");
+    assert!(error.to_string().contains("cloud.json is a JSON file"), "{error}");
+    assert_eq!(scene.plan("remove 192.0.2.0/24").unwrap_err().kind(), "json_list");
+}
+
+/// One bad entry, and none of the others is written.
+#[test]
+fn several_entries_are_one_edit() {
+    let scene = Scene::new("list.txt", "192.0.2.1\n192.0.2.2\n");
+    scene
+        .gives("add 203.0.113.9,203.0.113.8,203.0.113.9", "192.0.2.1\n192.0.2.2\n203.0.113.9\n203.0.113.8\n");
+    scene.gives("remove 192.0.2.2,192.0.2.1,192.0.2.2", "");
+    assert_eq!(scene.plan("add 203.0.113.9,192.0.2.1").unwrap_err().kind(), "duplicate");
+    assert_eq!(scene.plan("remove 192.0.2.1,192.0.2.9").unwrap_err().kind(), "not_there");
+}
+
 #[test]
 fn the_form_of_a_plain_list_is_kept() {
     Scene::new("l.txt", "192.0.2.1").gives("add 203.0.113.9", "192.0.2.1\n203.0.113.9");
@@ -135,11 +175,11 @@ fn what_would_not_load_is_not_planned() {
 #[test]
 fn groups_that_cannot_be_edited() {
     let scene = Scene::new("list.txt", "192.0.2.1\n");
-    let entry = NewEntry::parse("203.0.113.9").unwrap();
-    let error = add(&scene.config(), "ofice", &entry, &options()).unwrap_err();
+    let entries = [NewEntry::parse("203.0.113.9").unwrap()];
+    let error = add(&scene.config(), "ofice", &entries, &options()).unwrap_err();
     assert_eq!((error.kind(), error.hint().unwrap().as_str()), ("unknown_group", "did you mean 'office'?"));
-    assert_eq!(add(&scene.config(), "unix", &entry, &options()).unwrap_err().kind(), "built_in");
-    let error = add(&scene.path("absent.yaml"), "office", &entry, &options()).unwrap_err();
+    assert_eq!(add(&scene.config(), "unix", &entries, &options()).unwrap_err().kind(), "built_in");
+    let error = add(&scene.path("absent.yaml"), "office", &entries, &options()).unwrap_err();
     assert_eq!(error.kind(), "invalid");
     fs::write(scene.config(), format!("groups: {{office: {{file: groups/absent.txt}}}}\n{FRAME}")).unwrap();
     assert_eq!(scene.plan("add 203.0.113.9").unwrap_err().kind(), "invalid");
@@ -258,7 +298,7 @@ fn entries_are_strict_and_errors_name_the_corrected_form() {
     for bad in ["", " ", "a\nb", "\u{1b}[2J"] {
         assert!(entry().with_note(bad).is_err() && entry().with_owner(bad).is_err(), "{bad:?}");
     }
-    for bad in ["tomorrow", "2027-01-01", "2027-01-01T00:00:00", "2027-02-30T00:00:00Z"] {
-        assert!(entry().with_until(bad).is_err(), "{bad:?}");
+    for bad in ["tomorrow", "2027-01-01T00:00:00", "2027-02-30T00:00:00Z"] {
+        assert!(entry().with_until(bad, NOW).is_err(), "{bad:?}");
     }
 }

@@ -15,6 +15,13 @@ enum Style {
     ListFile,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verb {
+    Add,
+    Remove,
+    Note,
+}
+
 #[derive(Clone, Debug)]
 struct Case {
     style: Style,
@@ -24,8 +31,8 @@ struct Case {
     crlf: bool,
     mark: bool,
     open_end: bool,
-    /// The last number to add or remove, and whether it is to be removed.
-    edits: Vec<(u8, bool)>,
+    /// The last number of an address, and what is to become of it.
+    edits: Vec<(u8, Verb)>,
 }
 
 fn case() -> impl Strategy<Value = Case> {
@@ -38,7 +45,8 @@ fn case() -> impl Strategy<Value = Case> {
         Style::ListFile,
     ]);
     let entries = prop::collection::vec((0_u8..24, 0_u8..5, 0_u8..5), 0..8);
-    let edits = prop::collection::vec((0_u8..24, any::<bool>()), 1..6);
+    let verbs = prop::sample::select(vec![Verb::Add, Verb::Remove, Verb::Note]);
+    let edits = prop::collection::vec((0_u8..24, verbs), 1..6);
     let flags = (any::<bool>(), any::<bool>(), any::<bool>());
     (styles, 0_usize..3, entries, flags, edits).prop_map(
         |(style, indent, mut entries, (crlf, mark, open_end), edits)| {
@@ -207,17 +215,26 @@ proptest! {
         if let Some(own) = &own {
             fs::write(&edited, case.formed(own)).unwrap();
         }
-        for (last, is_removal) in &case.edits {
+        for (last, verb) in &case.edits {
             let cidr = address(*last);
             let before = fs::read_to_string(&edited).unwrap();
             let known = entries(&config);
             let present = known.iter().any(|(entry, _)| *entry == cidr);
-            let verb = if *is_removal { "remove" } else { "add" };
-            let outcome = plan(&config, &format!("{verb} {cidr}"));
-            if present != *is_removal {
-                let kind = outcome.unwrap_err().kind();
-                prop_assert_eq!(kind, if *is_removal { "not_there" } else { "duplicate" });
-                continue;
+            let outcome = match verb {
+                Verb::Add => plan(&config, &format!("add {cidr}")),
+                Verb::Remove => plan(&config, &format!("remove {cidr}")),
+                Verb::Note => plan(&config, &format!("add {cidr} note=changed")),
+            };
+            match (present, verb) {
+                (true, Verb::Add) => {
+                    prop_assert_eq!(outcome.unwrap_err().kind(), "duplicate");
+                    continue;
+                }
+                (false, Verb::Remove) => {
+                    prop_assert_eq!(outcome.unwrap_err().kind(), "not_there");
+                    continue;
+                }
+                _ => {}
             }
             let edit = outcome.unwrap_or_else(|error| panic!("{error}\n{before}"));
             edit.apply(Method::Replace).unwrap();
@@ -225,7 +242,12 @@ proptest! {
             prop_assert_eq!(&after, edit.after());
 
             let mut meant = known.clone();
-            if *is_removal { meant.retain(|(entry, _)| *entry != cidr) } else { meant.push((cidr.clone(), None)) }
+            meant.retain(|(entry, _)| *entry != cidr);
+            // In plain text a note is a comment.
+            let note = (*verb == Verb::Note && !matches!(case.style, Style::Plain)).then(|| "changed".to_owned());
+            if *verb != Verb::Remove {
+                meant.push((cidr.clone(), note));
+            }
             meant.sort();
             prop_assert_eq!(entries(&config), meant.clone());
 
@@ -236,7 +258,7 @@ proptest! {
                 let line = change.value();
                 prop_assert!(
                     is_asked_for(case.style, line, &cidr, empties),
-                    "{verb} {cidr} touches {line:?}\n{before}\n---\n{after}"
+                    "{verb:?} {cidr} touches {line:?}\n{before}\n---\n{after}"
                 );
             }
             prop_assert_eq!(before.contains("\r\n") && after.contains('\n'), after.contains("\r\n"));
