@@ -1,14 +1,16 @@
 //! Edits groups in their files; comments, order and quoting stay.
 //!
-//! [`add`] and [`remove`] plan an [`Edit`] and write nothing. The edited text has been read and
+//! [`add`], [`remove`], [`create`] and [`delete`] plan an [`Edit`] and write nothing. The edited text has been read and
 //! judged as a whole by then, in place of the file's, so that what [`Edit::apply`] writes is a configuration that loads.
 
 mod apply;
 mod entry;
 mod error;
 mod flow;
+mod group;
 mod in_place;
 mod item;
+mod names;
 mod site;
 mod survey;
 mod until;
@@ -25,6 +27,7 @@ use super::{LoadOptions, Loaded, Problem, Reload, Severity, load};
 pub use apply::{Applied, Method};
 pub use entry::{BadEntry, Details, NewEntry, parse_time};
 pub use error::EditError;
+pub use group::{create, delete};
 pub use survey::Written;
 pub use until::End;
 
@@ -182,7 +185,7 @@ pub struct Edit {
     reload: Reload,
 }
 
-/// The effect of an [`Edit`] on one entry.
+/// The effect of an [`Edit`] on one entry, or on a group.
 #[derive(Clone, Debug)]
 pub enum Change {
     /// An added entry.
@@ -227,6 +230,18 @@ pub enum Change {
         /// Listeners that still admit this address, each with the entry that does.
         still_admitted: Vec<(String, Written)>,
     },
+    /// A new group.
+    Created {
+        /// Its line.
+        line: u32,
+    },
+    /// A group that is gone.
+    Deleted {
+        /// Its line.
+        line: u32,
+        /// The file of its entries, which stays.
+        list: Option<PathBuf>,
+    },
 }
 
 impl Edit {
@@ -242,6 +257,29 @@ impl Edit {
         let (group, reload) = (group.to_owned(), outcome.config.reload());
         let warnings = new_warnings(before, outcome);
         Self { file, before: text, after, group, changes, shared_with, warnings, reload }
+    }
+
+    /// An edit of the main file that concerns a whole group.
+    fn of_main(
+        file: &Path,
+        (before, after): (String, String),
+        group: &str,
+        change: Change,
+        known: &Result<Loaded, Vec<Problem>>,
+        outcome: Loaded,
+    ) -> Self {
+        let (file, group, reload) = (file.to_path_buf(), group.to_owned(), outcome.config.reload());
+        let (changes, shared_with) = (vec![change], Vec::new());
+        Self {
+            file,
+            before,
+            after,
+            group,
+            changes,
+            shared_with,
+            warnings: new_warnings(known, outcome),
+            reload,
+        }
     }
 
     /// The file that changes: the main file, or the group's own.

@@ -1,4 +1,4 @@
-//! Changes of existing entries, several addresses at once and the forms of `--until`.
+//! Changes of existing entries, several addresses at once, the forms of `--until`, and new and deleted groups.
 
 use std::process::Command;
 
@@ -102,6 +102,46 @@ fn the_exact_end_is_printed() {
     for until in ["tomorrow", "0d", "2w", "2098-02-30", "8_h"] {
         files.groups(&format!("add partners 198.51.100.9 --until {until}")).assert_exit(64);
     }
+}
+
+#[test]
+fn groups_are_created_and_deleted() {
+    let files = Files::new(CONFIG);
+    files
+        .groups("add branch 192.0.2.9")
+        .assert_exit(64)
+        .assert_says(&["unknown group 'branch'", "portcullis groups create NAME"]);
+    let created = files.groups("create branch").assert_exit(0);
+    assert!(created.out.starts_with("created group branch, portcullis.yaml:13\n"), "{}", created.out);
+    assert_eq!(files.read("portcullis.yaml"), format!("{CONFIG}  branch:\n"));
+    files.groups("create branch").assert_exit(1).assert_says(&["already exists, at portcullis.yaml:13"]);
+    files.groups("create Branch").assert_exit(64).assert_says(&["lower-case letters"]);
+    files.groups("add branch 192.0.2.9 192.0.2.10").assert_exit(0);
+    let block = "  branch:\n    - 192.0.2.9\n    - 192.0.2.10\n";
+    assert_eq!(files.read("portcullis.yaml"), format!("{CONFIG}{block}"));
+    // The style stays when the list is empty in between.
+    files.groups("remove branch 192.0.2.9 192.0.2.10").assert_exit(0);
+    files.groups("add branch 192.0.2.9 192.0.2.10").assert_exit(0);
+    assert_eq!(files.read("portcullis.yaml"), format!("{CONFIG}{block}"));
+
+    let deleted = files.groups("delete branch --json").assert_exit(0).json();
+    assert_eq!((&deleted["change"], &deleted["line"]), (&json!("deleted"), &json!(13)));
+    assert_eq!(files.read("portcullis.yaml"), CONFIG);
+    let uses = ["group 'abusers' is in use: listener 'public' (deny), portcullis.yaml:3"];
+    files.groups("delete abusers").assert_exit(1).assert_says(&uses);
+    let json = files.groups("delete abusers --json").assert_exit(1).json();
+    assert_eq!(json["error"]["uses"], json!(["listener 'public' (deny), portcullis.yaml:3"]));
+    files.groups("delete nobody").assert_exit(64).assert_says(&["unknown group 'nobody'"]);
+
+    let unused = CONFIG.replace(", deny: [abusers]", "");
+    fs::write(files.path("portcullis.yaml"), &unused).expect("written");
+    let deleted = files.groups("delete abusers").assert_exit(0).out;
+    assert!(
+        deleted.starts_with("deleted group abusers, was at portcullis.yaml:12; abusers.txt stays\n"),
+        "{deleted}"
+    );
+    assert!(files.path("abusers.txt").exists());
+    files.groups("list").assert_exit(0);
 }
 
 /// The admin endpoint edits as the command does.

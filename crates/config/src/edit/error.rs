@@ -24,6 +24,32 @@ pub enum EditError {
     /// The group `unix` is built in and not written in any file.
     #[error("the group 'unix' is built in and has no entries of its own")]
     BuiltIn,
+    /// The name cannot be that of a group.
+    #[error("'{}' cannot be the name of a group", .group.escape_debug())]
+    BadName {
+        /// The requested name.
+        group: String,
+        /// The form of a name.
+        hint: String,
+    },
+    /// The configuration already has a group of that name.
+    #[error("group '{group}' already exists, at {}:{line}", .file.display())]
+    Exists {
+        /// The group.
+        group: String,
+        /// The main file.
+        file: PathBuf,
+        /// Its line.
+        line: u32,
+    },
+    /// A group that is to be deleted is used.
+    #[error("group '{group}' is in use: {}", .uses.join("; "))]
+    InUse {
+        /// The group.
+        group: String,
+        /// The uses, each with its place.
+        uses: Vec<String>,
+    },
     /// The entries are in a JSON file, which another program writes.
     #[error("{} is a JSON file, which cannot be edited here", .file.display())]
     JsonList {
@@ -135,6 +161,9 @@ impl EditError {
         match self {
             Self::UnknownGroup { .. } => "unknown_group",
             Self::BuiltIn => "built_in",
+            Self::BadName { .. } => "bad_name",
+            Self::Exists { .. } => "exists",
+            Self::InUse { .. } => "in_use",
             Self::JsonList { .. } => "json_list",
             Self::Duplicate { .. } => "duplicate",
             Self::Needless { .. } => "needless",
@@ -159,6 +188,9 @@ impl EditError {
                 "'portcullis groups list' shows the groups, 'portcullis groups create NAME' makes one"
                     .to_owned()
             }
+            Self::BadName { hint, .. } => hint.clone(),
+            Self::Exists { group, .. } => format!("'portcullis groups add {group} ADDRESS' adds entries"),
+            Self::InUse { .. } => "remove the group from these places first".to_owned(),
             Self::JsonList { .. } => {
                 "change it where it comes from, or add the address to another group of the list".to_owned()
             }

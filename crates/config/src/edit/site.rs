@@ -292,6 +292,14 @@ pub(super) fn scalar<'n>(node: &'n Node, key: &str) -> Option<&'n str> {
     }
 }
 
+/// Returns the place of a group's name.
+pub(super) fn place_of<'n>(tree: &'n Node, group: &str) -> Option<&'n Position> {
+    match &get(tree, "groups")?.value {
+        Value::Map(entries) => entries.iter().find(|(key, _)| key.text == group).map(|(key, _)| &key.place),
+        _ => None,
+    }
+}
+
 fn same(base: &Path, one: &str, other: &str) -> bool {
     let real = |name: &str| base.join(name).canonicalize();
     one == other || matches!((real(one), real(other)), (Ok(one), Ok(other)) if one == other)
@@ -372,6 +380,21 @@ fn alike_around(one: &Node, other: &Node, keys: Option<&[String]>) -> bool {
         }
         _ => false,
     }
+}
+
+/// Whether two mappings are equal apart from a key.
+fn alike_without(one: Option<&Node>, other: Option<&Node>, key: &str) -> bool {
+    let rest = |node| named(node).into_iter().filter(|(name, _)| *name != key);
+    rest(one).count() == rest(other).count()
+        && rest(one)
+            .zip(rest(other))
+            .all(|((name, one), (other_name, other))| name == other_name && alike_around(one, other, None))
+}
+
+/// Whether two main files are equal apart from one group, which only one of them has.
+pub(super) fn alike_but_group(one: &Node, other: &Node, group: &str) -> bool {
+    alike_without(Some(one), Some(other), "groups")
+        && alike_without(get(one, "groups"), get(other, "groups"), group)
 }
 
 /// Whether the shorter list is the longer one without some items.

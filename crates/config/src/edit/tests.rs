@@ -24,14 +24,19 @@ fn options() -> LoadOptions {
     LoadOptions::new().without_secrets().at(NOW)
 }
 
-/// `add CIDR,CIDR [note=..] [owner=..] [until=..]` or `remove CIDR,CIDR`
+/// `add CIDR,CIDR [note=..] [owner=..] [until=..]`, `remove CIDR,CIDR`, `create NAME` or `delete NAME`
 fn plan(config: &Path, command: &str) -> Result<Edit, EditError> {
     let mut words = command.split(' ');
     let (verb, what) = (words.next().unwrap(), words.next().unwrap());
     let mut cidrs = what.split(',').map(NewEntry::parse);
-    if verb == "remove" {
-        let cidrs: Vec<Cidr> = cidrs.map(|entry| entry.unwrap().cidr()).collect();
-        return remove(config, "office", &cidrs, &options());
+    match verb {
+        "create" => return create(config, what, &options()),
+        "delete" => return delete(config, what, &options()),
+        "remove" => {
+            let cidrs: Vec<Cidr> = cidrs.map(|entry| entry.unwrap().cidr()).collect();
+            return remove(config, "office", &cidrs, &options());
+        }
+        _ => {}
     }
     let mut details = Details::default();
     for word in words {
@@ -90,6 +95,11 @@ fn told_of(edit: &Edit, change: &Change) -> String {
         Change::Removed { lines, covered_by, still_admitted, .. } => {
             let still = still_admitted.iter().map(|(name, by)| format!("{name} still admits by {by}\n"));
             format!("{}lines {lines:?}\n{}", covered(covered_by), still.collect::<String>())
+        }
+        Change::Created { line } => format!("created on line {line}\n"),
+        Change::Deleted { line, list } => {
+            let list = list.as_ref().map(|list| format!(", list {}", list.display())).unwrap_or_default();
+            format!("deleted on line {line}{list}\n")
         }
     }
 }

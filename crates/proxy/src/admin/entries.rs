@@ -246,6 +246,8 @@ fn entry_facts(change: &Change) -> Value {
         Change::Removed { cidr, covered_by, .. } => {
             json!({"change": "removed", "entry": cidr.to_string(), "covered_by": texts(covered_by)})
         }
+        // The endpoint edits entries only.
+        Change::Created { .. } | Change::Deleted { .. } => json!({}),
     }
 }
 
@@ -255,11 +257,14 @@ fn failure(error: &EditError) -> Response {
         EditError::Duplicate { .. }
         | EditError::Needless { .. }
         | EditError::Changed { .. }
+        | EditError::Exists { .. }
+        | EditError::InUse { .. }
         | EditError::ReadOnlyDirectory { .. } => StatusCode::CONFLICT,
         EditError::Locked { .. } => StatusCode::SERVICE_UNAVAILABLE,
         EditError::BuiltIn
         | EditError::PlainText { .. }
         | EditError::JsonList { .. }
+        | EditError::BadName { .. }
         | EditError::CannotEdit { .. } => StatusCode::UNPROCESSABLE_ENTITY,
         EditError::Invalid(problems) => {
             let body = json!({"error": error.kind(), "message": error.to_string(), "problems": problems});

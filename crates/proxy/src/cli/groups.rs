@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use super::check::report;
 use super::{BAD_CONFIG, config_path, say};
 
-/// List and show groups, and add, change or remove entries in the configuration files.
+/// List, show, create and delete groups, and add, change or remove entries in the configuration files.
 ///
 /// Comments, order and quoting stay. A change that 'check' would refuse is not written.
 #[derive(clap::Args, Clone, Debug)]
@@ -38,6 +38,10 @@ enum GroupsCommand {
     Add(change::AddArgs),
     /// Remove addresses or networks from a group
     Remove(change::RemoveArgs),
+    /// Create a group without entries
+    Create(change::CreateArgs),
+    /// Delete a group that nothing uses
+    Delete(change::DeleteArgs),
     /// Print the sources that the shadow rules of the running proxy would refuse
     Suggest(suggest::SuggestArgs),
 }
@@ -50,6 +54,8 @@ pub fn run(args: &GroupsArgs) -> ExitCode {
         GroupsCommand::Show(args) => show::show(args),
         GroupsCommand::Add(args) => change::add(args),
         GroupsCommand::Remove(args) => change::remove(args),
+        GroupsCommand::Create(args) => change::create(args),
+        GroupsCommand::Delete(args) => change::delete(args),
         GroupsCommand::Suggest(args) => suggest::run(args),
     }
 }

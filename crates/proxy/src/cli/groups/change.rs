@@ -1,4 +1,4 @@
-//! `groups add` and `groups remove`.
+//! `groups add`, `remove`, `create` and `delete`.
 
 use std::io;
 use std::path::Path;
@@ -70,6 +70,28 @@ pub(super) struct RemoveArgs {
     common: Common,
 }
 
+/// Create a group without entries. Name it in a list of a listener or a user to use it.
+#[derive(clap::Args, Clone, Debug)]
+pub(super) struct CreateArgs {
+    /// The name: lower-case letters, digits, '_' and '-', starting with a letter
+    group: String,
+    #[command(flatten)]
+    writing: Writing,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Delete a group and its entries. A group that a listener, a user or another group uses is not deleted.
+#[derive(clap::Args, Clone, Debug)]
+pub(super) struct DeleteArgs {
+    /// The group
+    group: String,
+    #[command(flatten)]
+    writing: Writing,
+    #[command(flatten)]
+    common: Common,
+}
+
 pub(super) fn add(args: &AddArgs) -> ExitCode {
     let entries = match new_entries(args) {
         Ok(entries) => entries,
@@ -85,6 +107,14 @@ pub(super) fn remove(args: &RemoveArgs) -> ExitCode {
         Err(error) => return bad(&error, args.common.json),
     };
     change(&args.common, &args.writing, |config, options| edit::remove(config, &args.group, &cidrs, options))
+}
+
+pub(super) fn create(args: &CreateArgs) -> ExitCode {
+    change(&args.common, &args.writing, |config, options| edit::create(config, &args.group, options))
+}
+
+pub(super) fn delete(args: &DeleteArgs) -> ExitCode {
+    change(&args.common, &args.writing, |config, options| edit::delete(config, &args.group, options))
 }
 
 fn new_entries(args: &AddArgs) -> Result<Vec<NewEntry>, BadEntry> {
@@ -179,7 +209,9 @@ fn refused(error: &EditError, json: bool) -> ExitCode {
     }
     match error {
         EditError::Invalid(_) => ExitCode::from(BAD_CONFIG),
-        EditError::UnknownGroup { .. } | EditError::BuiltIn => ExitCode::from(BAD_USAGE),
+        EditError::UnknownGroup { .. } | EditError::BuiltIn | EditError::BadName { .. } => {
+            ExitCode::from(BAD_USAGE)
+        }
         _ => ExitCode::FAILURE,
     }
 }

@@ -27,6 +27,11 @@ pub(super) fn done(edit: &Edit) -> String {
         Change::Removed { cidr, lines, .. } => {
             format!("removed {cidr} from {group}, was at {file}:{}\n", joined(lines))
         }
+        Change::Created { line } => format!("created group {group}, {file}:{line}\n"),
+        Change::Deleted { line, list } => {
+            let list = list.as_ref().map(|list| format!("; {} stays", list.display())).unwrap_or_default();
+            format!("deleted group {group}, was at {file}:{line}{list}\n")
+        }
     };
     edit.changes().iter().map(line).collect()
 }
@@ -83,7 +88,7 @@ fn consequences_of(change: &Change) -> Vec<String> {
                 .map(|(name, by)| format!("listener '{name}' still admits {cidr} because of {by}"));
             covered.chain(admitted).collect()
         }
-        Change::Unchanged { .. } => Vec::new(),
+        Change::Unchanged { .. } | Change::Created { .. } | Change::Deleted { .. } => Vec::new(),
     }
 }
 
@@ -132,6 +137,8 @@ fn json_change(change: &Change) -> Value {
                 "covered_by": entries(covered_by), "still_admitted": still.collect::<Vec<_>>(),
             })
         }
+        Change::Created { line } => json!({"change": "created", "line": line}),
+        Change::Deleted { line, list } => json!({"change": "deleted", "line": line, "list": list}),
     }
 }
 
@@ -158,6 +165,7 @@ pub(super) fn json_error(error: &EditError) -> Value {
         EditError::NotThere { covered_by, .. } => {
             value["covered_by"] = covered_by.iter().map(json_entry).collect();
         }
+        EditError::InUse { uses, .. } => value["uses"] = json!(uses),
         EditError::Invalid(problems) => value["problems"] = json!(problems),
         _ => {}
     }
