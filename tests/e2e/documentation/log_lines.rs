@@ -55,7 +55,8 @@ fn forms(gate: &Gate) -> BTreeSet<String> {
 fn is_from_the_proxy(line: &str) -> bool {
     let is_text = [" INFO ", " WARN ", " ERROR "].iter().any(|level| line.contains(level));
     let is_log = line.starts_with("20") && line.get(10..11) == Some("T") && is_text;
-    is_log || line.starts_with("{\"time") && !line.contains("\"event\":\"reload\"")
+    let is_reload = line.contains(" INFO reload") || line.contains("\"event\":\"reload\"");
+    (is_log || line.starts_with("{\"time")) && !is_reload
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::upstream::health::{Health, UpstreamHealth};
 /// The first probe of an upstream has its result after `connect_timeout` at the latest, which is 2 s by default.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How often expired entries are looked for.
+/// The interval at which expired entries are logged.
 const LOOK: Duration = Duration::from_millis(500);
 
 /// Starts to report. The reports end when the result is dropped.
