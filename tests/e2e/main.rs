@@ -41,5 +41,6 @@ mod tracking;
 mod transactions;
 mod unread;
 mod upstream;
+mod upstream_names;
 mod users;
 mod workers;

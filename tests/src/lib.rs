@@ -9,6 +9,7 @@ pub mod client;
 pub mod fake;
 pub mod gate;
 pub mod http;
+pub mod names;
 pub mod namespace;
 pub mod ports;
 pub mod process;

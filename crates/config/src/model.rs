@@ -233,6 +233,7 @@ pub struct Upstream {
     pub(super) connections: Connections,
     pub(super) connect_timeout: Duration,
     pub(super) response_timeout: Option<Duration>,
+    pub(super) resolve_every: Duration,
     pub(super) tls: Option<Arc<ClientTls>>,
 }
 
@@ -260,6 +261,11 @@ impl Upstream {
     /// Time to resolve, connect, agree on TLS and log in, for one address.
     pub fn connect_timeout(&self) -> Duration {
         self.connect_timeout
+    }
+
+    /// Time between two lookups of the names among its addresses, while nothing fails.
+    pub fn resolve_every(&self) -> Duration {
+        self.resolve_every
     }
 
     /// The TLS settings; `None`: the upstream does not use TLS.

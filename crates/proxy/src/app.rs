@@ -21,12 +21,13 @@ use crate::admin::{self, AdminState};
 use crate::audit::AuditError;
 use crate::control::reload::{Reach, Reloader, Request};
 use crate::control::report::Trigger;
+use crate::control::topology::Watchers;
 use crate::control::watch::Watch;
 use crate::generation::store::Generation;
 use crate::listener::bind_all;
 use crate::net::socket::BindError;
 use crate::process::Process;
-use crate::upstream::health::{Health, Probes};
+use crate::upstream::health::Health;
 
 /// The highest number of reload requests that may wait for the running reload. Further requests are refused.
 const WAITING_REQUESTS: usize = 8;
@@ -68,8 +69,10 @@ pub(crate) fn run(config: Config, sources: Vec<ConfigFile>) -> Result<ExitCode, 
     drop(generation);
     let exit = control.block_on(async {
         let (requests, mut asked) = mpsc::channel(WAITING_REQUESTS);
+        let orders: Vec<_> = workers.iter().map(|worker| worker.handle.orders.clone()).collect();
         let generation = process.store.current();
-        let (health, probes) = probe(&generation);
+        let health = Arc::new(Health::default());
+        let watchers = Watchers::start(&generation, Arc::clone(&health), orders.clone());
         let reports = reports::start(&process, &health);
         let admin = admin
             .zip(generation.config().admin())
@@ -77,8 +80,8 @@ pub(crate) fn run(config: Config, sources: Vec<ConfigFile>) -> Result<ExitCode, 
         drop(generation);
         let reach = Reach {
             acceptor: acceptor.orders.clone(),
-            workers: workers.iter().map(|worker| worker.handle.orders.clone()).collect(),
-            probes,
+            workers: orders,
+            watchers,
             admin: admin.clone().map(|admin| admin as _),
         };
         let mut reloader = Reloader::new(Arc::clone(&process), room, sources, reach);
@@ -156,14 +159,6 @@ async fn keep(
             let _ = answer.send(report);
         }
     }
-}
-
-/// Starts the probes of all upstreams.
-fn probe(generation: &Generation) -> (Arc<Health>, Probes) {
-    let health = Arc::new(Health::default());
-    let mut probes = Probes::new(Arc::clone(&health));
-    probes.follow(generation.config(), &generation.series().upstreams);
-    (health, probes)
 }
 
 /// Serves the admin endpoint until the process exits, so that `/ready` reports the drain.

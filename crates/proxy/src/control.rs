@@ -2,5 +2,6 @@
 
 pub(crate) mod reload;
 pub(crate) mod report;
+pub(crate) mod topology;
 mod unfinished;
 pub(crate) mod watch;

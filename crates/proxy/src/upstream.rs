@@ -4,3 +4,4 @@ pub(crate) mod connect;
 pub(crate) mod health;
 pub(crate) mod shared;
 pub(crate) mod target;
+pub(crate) mod view;

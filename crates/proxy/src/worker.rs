@@ -7,6 +7,7 @@ mod expiry;
 pub(crate) mod listener_view;
 pub(crate) mod run;
 pub(crate) mod table;
+pub(crate) mod views;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -20,6 +21,7 @@ use tokio::time::Instant;
 
 use self::listener_view::{Change, ListenerView};
 use self::table::{Entry, Reckoning, Table, Verdict};
+use self::views::Views;
 use crate::admission::admit::{Admitted, Revoked};
 use crate::admission::refuse::Lingering;
 use crate::clock::{Clock, wall_clock};
@@ -28,6 +30,8 @@ use crate::metrics::{ClosedReason, ListenerCounts};
 use crate::net::buffer::BufferPool;
 use crate::process::Process;
 use crate::upstream::shared::{Pools, Resources, SharedClients};
+use crate::upstream::target::Target;
+use crate::upstream::view::View;
 
 /// The time without progress after which a session that holds buffer memory may be cut, if that memory is exhausted.
 const STARVED_FOR: Duration = Duration::from_secs(2);
@@ -42,6 +46,8 @@ pub(crate) enum Order {
     Serve(Vec<(u64, Admitted)>),
     /// Adopt this configuration: cut the sessions that it does not admit, and send their number.
     Adopt(Arc<Generation>, oneshot::Sender<u64>),
+    /// An upstream has other addresses.
+    View(Arc<View>),
     /// Finish the commands that are in progress. The worker ends when no session is left, or after this time.
     Drain(Duration),
 }
@@ -64,6 +70,7 @@ pub(crate) struct Worker {
     /// The number of sessions that `generation` cuts.
     reckoning: RefCell<Rc<Reckoning>>,
     listeners: RefCell<HashMap<Arc<str>, Rc<ListenerView>>>,
+    views: Views,
     /// The start of the current shortage of buffer memory. `None` if there is none.
     short_since: Cell<Option<Instant>>,
 }
@@ -85,6 +92,7 @@ impl Worker {
             generation: RefCell::new(Arc::clone(&generation)),
             reckoning: RefCell::default(),
             listeners: RefCell::default(),
+            views: Views::default(),
             short_since: Cell::new(None),
             process,
         };
@@ -144,10 +152,11 @@ impl Worker {
         let tcp = generation.config().limits().tcp();
         for listener in generation.listeners() {
             let name = listener.name();
+            let target = Target::of(listener, self.views.cell(listener.upstream()), tcp, self.index);
             let change = match listeners.get(name) {
-                Some(view) => view.renew(listener, tcp, self.index),
+                Some(view) => view.renew(listener, target),
                 None => {
-                    let view = ListenerView::of(listener, tcp, self.index);
+                    let view = ListenerView::of(listener, target, self.index);
                     listeners.insert(Arc::clone(name), Rc::new(view));
                     Change { terms: false, deadlines: false }
                 }
@@ -155,7 +164,17 @@ impl Worker {
             changes.insert(Arc::clone(name), change);
         }
         listeners.retain(|name, _| changes.contains_key(name));
+        self.views.retain(generation.config());
         changes
+    }
+
+    /// Adopts the next view of an upstream. Connections to addresses that the upstream no longer has take no new
+    /// commands. They are closed when no reply is pending on them.
+    fn adopt_view(&self, view: Arc<View>) {
+        let upstream = Arc::clone(view.upstream());
+        let cell = self.views.take(view);
+        self.pools.leave_former_addresses(&cell);
+        self.table.tell_moved(&upstream);
     }
 
     /// Does the periodic work for all sessions, so that no session needs a timer of its own.

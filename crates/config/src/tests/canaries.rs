@@ -45,6 +45,7 @@ upstreams:
     credentials: {username: app, password: {file: pw}}
     tls: {ca: ca.pem, server_name: redis.internal, cert: c.pem, key: c.key}
     connections: dedicated
+    resolve_every: 30s
     connect_timeout: 2s
     response_timeout: 1s
   other: {address: "redis.internal:6379", credentials: {password: {env: CARGO_MANIFEST_DIR}},

@@ -18,6 +18,11 @@ use crate::{secret, value};
 /// Long enough for one lost SYN (1 s, RFC 6298), short enough for a client that waits.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Names of managed Redis change their address within a minute of a failover. A lookup costs a name server little.
+const RESOLVE_EVERY: Duration = Duration::from_secs(30);
+/// A failure asks for a lookup at once, so a shorter interval would only load the name server.
+const MIN_RESOLVE_EVERY: Duration = Duration::from_secs(1);
+
 const CONNECTIONS: [(&str, Connections); 2] =
     [("dedicated", Connections::Dedicated), ("shared", Connections::Shared)];
 
@@ -125,6 +130,10 @@ fn one<'n>(node: &'n Node, read: &mut Read<'n>, scope: &mut Scope) -> Option<Ups
         Some(node) => value::duration_or_off(node, "response_timeout", &mut scope.problems),
         None => Some(None),
     };
+    let resolve_every = match fields.take("resolve_every") {
+        Some(node) => resolve_every(node, scope),
+        None => Some(RESOLVE_EVERY),
+    };
     fields.finish(&mut scope.problems);
     Some(Upstream {
         name: read.name.to_owned(),
@@ -136,11 +145,22 @@ fn one<'n>(node: &'n Node, read: &mut Read<'n>, scope: &mut Scope) -> Option<Ups
         connections: connections?,
         connect_timeout: connect?,
         response_timeout: response?,
+        resolve_every: resolve_every?,
         tls: match tls {
             None => None,
             Some(tls) => Some(tls?),
         },
     })
+}
+
+fn resolve_every(node: &Node, scope: &mut Scope) -> Option<Duration> {
+    let every = value::duration(node, "resolve_every", &mut scope.problems)?;
+    if every < MIN_RESOLVE_EVERY {
+        let message = message!("resolve_every is shorter than {}", "1s");
+        scope.problems.error(&node.place, message, "write resolve_every: 1s, or longer");
+        return None;
+    }
+    Some(every)
 }
 
 fn addresses(node: &Node, scope: &mut Scope) -> Option<Vec<Address>> {

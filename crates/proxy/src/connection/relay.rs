@@ -291,6 +291,9 @@ impl Relay {
             if self.client.has_ended() && self.lanes.wait_for_others(&self.session) {
                 return Poll::Ready(Ended::at_once(ClosedReason::Client));
             }
+            if self.lanes.own.leads_elsewhere() && self.needs_own_lane_no_more() {
+                self.lose_upstream(None);
+            }
             if self.turn.moves() == before || self.starves_for().is_some() {
                 break;
             }
@@ -306,6 +309,7 @@ impl Relay {
             self.target = listener.target();
         }
         let current = listener.current();
+        self.lanes.own.look_at_address(&self.target);
         let subscribed = self.lanes.own.link().subscribed();
         self.session.renew(subscribed, |user| current.logins().plan(user).map(Arc::clone))
     }
@@ -366,14 +370,25 @@ impl Relay {
         self.session.lost(why);
     }
 
+    /// Returns whether a client with dedicated connections has nothing in progress on its own.
+    fn needs_own_lane_no_more(&self) -> bool {
+        !self.lanes.are_shared()
+            && self.session.is_idle()
+            && !self.lanes.own.link().streams()
+            && !self.requests.is_pending()
+            && self.requests.unread().is_empty()
+    }
+
     /// Closes the client's own upstream connection if its lease is over. Returns whether it was closed.
     fn return_lease(&mut self) -> bool {
         if !self.lanes.are_shared() {
             return false;
         }
         let now = self.worker.resources.clock.latest();
-        if self.session.lease(now) != Lease::Over {
-            return false;
+        match self.session.lease(now) {
+            Lease::Over => {}
+            Lease::Until(_) if self.lanes.own.leads_elsewhere() => {}
+            Lease::None | Lease::Needed | Lease::Until(_) => return false,
         }
         // A connection with subscriptions or many unread replies is kept, unless the client has sent RESET.
         let may_bring_more = self.lanes.own.link().streams() || self.replies.waiting() > LAGGING;

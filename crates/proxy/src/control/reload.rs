@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::report::{Changes, GroupReport, Report, Trigger};
+use super::topology::Watchers;
 use super::unfinished::{KeepsChanging, Unfinished};
 use super::watch::Writers;
 use crate::audit::{AuditError, Output};
@@ -21,7 +22,6 @@ use crate::listener::{AcceptorOrder, Bound, bind_all};
 use crate::net::socket::BindError;
 use crate::process::{Process, warn_if_lowered};
 use crate::run_on_thread::run_on_thread;
-use crate::upstream::health::Probes;
 use crate::worker::Order;
 
 /// Time limit for a thread to apply a configuration and close the connections it no longer admits. That takes
@@ -62,7 +62,7 @@ pub(crate) struct Reloader {
     last: Vec<ConfigFile>,
     acceptor: mpsc::Sender<AcceptorOrder>,
     workers: Vec<mpsc::Sender<Order>>,
-    probes: Probes,
+    watchers: Watchers,
     admin: Option<Arc<dyn FollowsToken>>,
     /// Current listen addresses, whatever later configurations say.
     admin_bind: Option<AdminBind>,
@@ -76,8 +76,8 @@ pub(crate) struct Reach {
     pub acceptor: mpsc::Sender<AcceptorOrder>,
     /// The workers.
     pub workers: Vec<mpsc::Sender<Order>>,
-    /// The probes of the upstreams.
-    pub probes: Probes,
+    /// The watchers of the upstreams.
+    pub watchers: Watchers,
     /// The admin endpoint, if there is one.
     pub admin: Option<Arc<dyn FollowsToken>>,
 }
@@ -89,10 +89,10 @@ impl Reloader {
         let first = process.store.current();
         let path = first.config().path().to_owned();
         let admin_bind = first.config().admin().map(|admin| admin.bind().clone());
-        let Reach { acceptor, workers, probes, admin } = reach;
+        let Reach { acceptor, workers, watchers, admin } = reach;
         let (in_force, last) = (sources.clone(), sources);
         let writers = Writers::default();
-        Self { process, path, room, in_force, last, acceptor, workers, probes, admin, admin_bind, writers }
+        Self { process, path, room, in_force, last, acceptor, workers, watchers, admin, admin_bind, writers }
     }
 
     /// From now on files are compared with what is known of their writers.
@@ -187,7 +187,7 @@ impl Reloader {
         self.tell_gate(&next, opened).await;
         self.process.store.swap(Arc::clone(&next));
         let cut = self.tell_workers(&next).await;
-        self.probes.follow(next.config(), &next.series().upstreams);
+        self.watchers.follow(next.config(), &next.series().upstreams);
         if let (Some(admin), Some(settings)) = (&self.admin, next.config().admin()) {
             admin.follow(settings);
         }

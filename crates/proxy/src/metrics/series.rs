@@ -137,6 +137,11 @@ impl UpstreamSeries {
         others.map(|kind| self.worker_errors(*kind)).fold(0, u64::wrapping_add)
     }
 
+    /// Returns the number of READONLY errors that clients have read.
+    pub(crate) fn read_only_replies(&self) -> u64 {
+        self.workers.iter().map(|stats| stats.read_only_replies.load(Relaxed)).fold(0, u64::wrapping_add)
+    }
+
     fn worker_errors(&self, kind: UpstreamErrorKind) -> u64 {
         let errors = self.workers.iter().map(|stats| stats.errors[kind.index()].load(Relaxed));
         errors.fold(0, u64::wrapping_add)

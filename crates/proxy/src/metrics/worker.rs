@@ -160,6 +160,16 @@ impl UpstreamCounts {
         self.series.wants_tls.load(Relaxed)
     }
 
+    /// Looks at an error reply. READONLY is counted: the server is a replica now.
+    pub(crate) fn error_reply(&self, line: &[u8]) {
+        let line = line.strip_prefix(b"-").unwrap_or(line);
+        if line.starts_with(b"READONLY")
+            && let Some(stats) = self.series.workers.get(self.worker)
+        {
+            add(&stats.read_only_replies, 1);
+        }
+    }
+
     /// Counts a push that was dropped because no client of a shared connection asked for it.
     pub(crate) fn push_dropped(&self) {
         if let Some(stats) = self.series.workers.get(self.worker) {
@@ -215,6 +225,7 @@ pub(super) struct UpstreamStats {
     pub(super) connections: [AtomicI64; UpstreamState::ALL.len()],
     pub(super) errors: [AtomicU64; UpstreamErrorKind::ALL.len()],
     pub(super) pushes_dropped: AtomicU64,
+    pub(super) read_only_replies: AtomicU64,
 }
 
 /// Adds to a counter that has a single writer. A read-modify-write operation would cost a locked instruction. The

@@ -3,15 +3,17 @@
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_config::tls::TlsFault;
-use portcullis_config::{Address, Tcp, Upstream};
+use portcullis_config::{Tcp, Upstream};
 use portcullis_session::Unavailable;
 use socket2::SockRef;
-use tokio::net::{TcpSocket, UnixStream, lookup_host};
+use tokio::net::{TcpSocket, UnixStream};
 use tokio::time::timeout;
 
+use super::view::{Place, Sockets, ViewCell};
 use crate::net::socket::set_options;
 use crate::net::stream::Stream;
 use crate::tls;
@@ -23,22 +25,38 @@ const TRIES_PER_NAME: usize = 4;
 /// The time in which a server that timed out in a TLS handshake can answer in plain text.
 const PLAIN_ANSWER: Duration = Duration::from_millis(200);
 
+/// The highest number of dials in one attempt. A further dial follows only if the names have other addresses meanwhile.
+const DIALS: usize = 3;
+
 /// Connects to the first address that answers, with TLS if configured.
 ///
 /// Each address has its own `connect_timeout`, also where a name has several addresses: if the first does not answer,
-/// the next one is tried. The lookup of a name and each TLS handshake have the same timeout of their own.
+/// the next one is tried. The wait for the first lookup of a name and each TLS handshake have the same timeout of their
+/// own.
 ///
 /// # Errors
 /// The error of the last address.
-pub(crate) async fn connect(upstream: &Upstream, tcp: &Tcp) -> Result<Stream, ConnectError> {
+pub(crate) async fn connect(cell: &ViewCell, upstream: &Upstream, tcp: &Tcp) -> Result<Stream, ConnectError> {
     let mut last = None;
-    for address in upstream.addresses() {
-        match connect_one(address, upstream, tcp).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = Some(error),
+    for _ in 0..DIALS {
+        let view = cell.current();
+        for index in 0..view.places().len() {
+            let Some(place) = cell.place(index, upstream.connect_timeout()).await else { break };
+            match connect_one(&place, upstream, tcp).await {
+                // No byte may go to an address that the upstream does not have any more.
+                Ok(stream) if stream.peer_address().is_some_and(|peer| !cell.current().has(peer)) => {
+                    last = Some(ConnectError { address: place.address.to_string(), cause: Cause::Moved });
+                    break;
+                }
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = Some(error),
+            }
+        }
+        if Arc::ptr_eq(&cell.current(), &view) {
+            break;
         }
     }
-    Err(last.unwrap_or_else(|| ConnectError::new("no address", Cause::NoAddress)))
+    Err(last.unwrap_or_else(|| ConnectError { address: "no address".to_owned(), cause: Cause::NoAddress }))
 }
 
 /// The error of an upstream that cannot be reached, with the address.
@@ -52,7 +70,11 @@ pub(crate) struct ConnectError {
 #[derive(Debug, thiserror::Error)]
 enum Cause {
     #[error("cannot resolve the name: {0}")]
-    Resolve(io::Error),
+    Resolve(Arc<str>),
+    #[error("the name server has not answered within {0:?}")]
+    NoNameServer(Duration),
+    #[error("the name has other addresses now")]
+    Moved,
     #[error("the name has no address")]
     NoAddress,
     #[error("{0}")]
@@ -64,14 +86,11 @@ enum Cause {
 }
 
 impl ConnectError {
-    fn new(address: &str, cause: Cause) -> Self {
-        Self { address: address.to_owned(), cause }
-    }
-
     /// Returns the kind of the error, as in error replies and metrics.
     pub(crate) fn kind(&self) -> Unavailable {
         match &self.cause {
-            Cause::Resolve(_) | Cause::NoAddress => Unavailable::Resolve,
+            Cause::Resolve(_) | Cause::NoNameServer(_) | Cause::NoAddress => Unavailable::Resolve,
+            Cause::Moved => Unavailable::Connect,
             Cause::Connect(error) => match error.kind() {
                 // A missing socket file means that the server does not run.
                 io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => Unavailable::Refused,
@@ -93,38 +112,48 @@ impl ConnectError {
     }
 }
 
-async fn connect_one(address: &Address, upstream: &Upstream, tcp: &Tcp) -> Result<Stream, ConnectError> {
+async fn connect_one(place: &Place, upstream: &Upstream, tcp: &Tcp) -> Result<Stream, ConnectError> {
     let limit = upstream.connect_timeout();
     let attempt = async {
-        let stream = open(address, limit, tcp).await?;
+        let stream = open(place, limit, tcp).await?;
         let Some(tls) = upstream.tls() else { return Ok(stream) };
-        let name = tls.name_of(address).ok_or(Cause::NoAddress)?;
+        let name = tls.name_of(&place.address).ok_or(Cause::NoAddress)?;
         // The handshake is boxed, because otherwise each session's future would reserve space for it.
         match Box::pin(tls::connect(stream, tls, name, limit)).await {
             Ok(secured) => Ok(Stream::Tls(Box::new(secured))),
-            Err(TlsFault::Timeout(_)) if Box::pin(speaks_plain(address, tcp)).await => {
+            Err(TlsFault::Timeout(_)) if Box::pin(speaks_plain(place, tcp)).await => {
                 Err(Cause::Tls(TlsFault::Plain, tls.has_identity()))
             }
             Err(fault) => Err(Cause::Tls(fault, tls.has_identity())),
         }
     };
-    attempt.await.map_err(|cause| ConnectError { address: address.to_string(), cause })
+    attempt.await.map_err(|cause| ConnectError { address: place.address.to_string(), cause })
 }
 
-async fn open(address: &Address, limit: Duration, tcp: &Tcp) -> Result<Stream, Cause> {
-    match address {
-        Address::Unix(path) => {
-            within(limit, UnixStream::connect(path), Cause::Connect).await.map(Stream::Unix)
+async fn open(place: &Place, limit: Duration, tcp: &Tcp) -> Result<Stream, Cause> {
+    let sockets = match &place.sockets {
+        Sockets::Unix(path) => {
+            return within(limit, UnixStream::connect(path)).await.map(Stream::Unix);
         }
-        Address::Host { host, port } => connect_host(host, *port, limit, tcp).await,
+        Sockets::Unknown => return Err(Cause::NoNameServer(limit)),
+        Sockets::Unresolved(why) => return Err(Cause::Resolve(Arc::clone(why))),
+        Sockets::Tcp(sockets) => sockets,
+    };
+    let mut last = Cause::NoAddress;
+    for addr in sockets.iter().take(TRIES_PER_NAME) {
+        match within(limit, connect_tcp(*addr, tcp)).await {
+            Ok(stream) => return Ok(stream),
+            Err(cause) => last = cause,
+        }
     }
+    Err(last)
 }
 
 /// Checks whether a server that did not answer a TLS handshake speaks plain text, with a PING on a second connection.
 /// Redis takes a TLS hello for the beginning of an inline command, and waits for the rest without a limit.
-async fn speaks_plain(address: &Address, tcp: &Tcp) -> bool {
+async fn speaks_plain(place: &Place, tcp: &Tcp) -> bool {
     let ask = async {
-        let mut stream = open(address, PLAIN_ANSWER, tcp).await.ok()?;
+        let mut stream = open(place, PLAIN_ANSWER, tcp).await.ok()?;
         let mut answer = [0];
         poll_fn(|cx| stream.poll_write(cx, &[IoSlice::new(b"PING\r\n")])).await.ok()?;
         poll_fn(|cx| stream.poll_read(cx, &mut answer)).await.ok()?;
@@ -133,27 +162,9 @@ async fn speaks_plain(address: &Address, tcp: &Tcp) -> bool {
     timeout(PLAIN_ANSWER, ask).await == Ok(Some(true))
 }
 
-async fn connect_host(host: &str, port: u16, limit: Duration, tcp: &Tcp) -> Result<Stream, Cause> {
-    if let Ok(ip) = host.parse() {
-        return within(limit, connect_tcp(SocketAddr::new(ip, port), tcp), Cause::Connect).await;
-    }
-    let mut last = Cause::NoAddress;
-    for addr in within(limit, lookup_host((host, port)), Cause::Resolve).await?.take(TRIES_PER_NAME) {
-        match within(limit, connect_tcp(addr, tcp), Cause::Connect).await {
-            Ok(stream) => return Ok(stream),
-            Err(cause) => last = cause,
-        }
-    }
-    Err(last)
-}
-
-async fn within<T>(
-    limit: Duration,
-    attempt: impl Future<Output = io::Result<T>>,
-    failure: impl FnOnce(io::Error) -> Cause,
-) -> Result<T, Cause> {
+async fn within<T>(limit: Duration, attempt: impl Future<Output = io::Result<T>>) -> Result<T, Cause> {
     match timeout(limit, attempt).await {
-        Ok(done) => done.map_err(failure),
+        Ok(done) => done.map_err(Cause::Connect),
         Err(_) => Err(Cause::Timeout(limit)),
     }
 }

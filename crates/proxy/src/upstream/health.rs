@@ -13,6 +13,7 @@ mod probe;
 #[cfg(test)]
 mod tests;
 
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
@@ -26,6 +27,7 @@ use crate::metrics::{UpstreamErrorKind, UpstreamSeries};
 
 use self::fault::Fault;
 use self::probe::{Prober, Target};
+use super::view::{ViewCell, WatchedView};
 
 const INTERVAL: Duration = Duration::from_secs(1);
 /// The interval at which the errors of clients are checked between two probes.
@@ -145,7 +147,15 @@ impl Watched {
 pub(crate) struct Probes {
     health: Arc<Health>,
     tasks: JoinSet<()>,
-    running: Vec<(Target, AbortHandle)>,
+    running: Vec<Probe>,
+}
+
+/// The task that probes one upstream.
+#[derive(Debug)]
+struct Probe {
+    target: Target,
+    view: Rc<ViewCell>,
+    task: AbortHandle,
 }
 
 impl Probes {
@@ -154,12 +164,14 @@ impl Probes {
         Self { health, tasks: JoinSet::new(), running: Vec::new() }
     }
 
-    /// Starts probes for the upstreams of `config`, and stops all others. The probe of an unchanged upstream
-    /// continues.
-    pub(crate) fn follow(&mut self, config: &Config, series: &[Arc<UpstreamSeries>]) {
+    /// Starts probes for the upstreams of `config`, and stops all others. `series` and `views` are those of the upstreams,
+    /// in the same order. The probe of an unchanged upstream continues.
+    pub(crate) fn follow(&mut self, config: &Config, series: &[Arc<UpstreamSeries>], views: &[WatchedView]) {
         let watched = self.health.follow(config);
         let mut before = std::mem::take(&mut self.running);
-        for ((upstream, watched), series) in config.upstreams().iter().zip(watched).zip(series) {
+        for (((upstream, watched), series), view) in
+            config.upstreams().iter().zip(watched).zip(series).zip(views)
+        {
             let mut listeners =
                 config.listeners().iter().filter(|listener| Arc::ptr_eq(listener.upstream(), upstream));
             let target = Target {
@@ -167,23 +179,27 @@ impl Probes {
                 tcp: config.limits().tcp().clone(),
                 login_required: listeners.any(|listener| listener.auth() == Auth::Trust),
             };
-            let same = before.iter().position(|(known, _)| *known == target);
+            let same =
+                before.iter().position(|known| known.target == target && Rc::ptr_eq(&known.view, &view.view));
             let task = match same {
-                Some(at) => before.swap_remove(at).1,
-                None => self.tasks.spawn(watch_one(target.clone(), watched, Arc::clone(series))),
+                Some(at) => before.swap_remove(at).task,
+                None => {
+                    let task = watch_one(target.clone(), view.clone(), watched, Arc::clone(series));
+                    self.tasks.spawn_local(task)
+                }
             };
-            self.running.push((target, task));
+            self.running.push(Probe { target, view: Rc::clone(&view.view), task });
         }
-        for (_, task) in before {
-            task.abort();
+        for probe in before {
+            probe.task.abort();
         }
         while self.tasks.try_join_next().is_some() {}
     }
 }
 
-async fn watch_one(target: Target, watched: Arc<Watched>, series: Arc<UpstreamSeries>) {
+async fn watch_one(target: Target, view: WatchedView, watched: Arc<Watched>, series: Arc<UpstreamSeries>) {
     let name = target.upstream.name().to_owned();
-    let mut prober = Prober::new(target);
+    let mut prober = Prober::new(target, Rc::clone(&view.view));
     let mut news = News::default();
     loop {
         let next = Instant::now() + INTERVAL;
@@ -192,7 +208,11 @@ async fn watch_one(target: Target, watched: Arc<Watched>, series: Arc<UpstreamSe
         series.probed(kind);
         let outage = watched.found(result.as_ref().map(drop).map_err(Fault::kind));
         news.tell(&name, &result, outage, Instant::now());
-        if clients_know_better(&series, kind, next).await {
+        if kind.is_some() {
+            view.look_again.notify_one();
+        }
+        if clients_know_better(&series, kind, next, &view.look_again).await {
+            view.look_again.notify_one();
             prober.distrust();
         }
     }
@@ -200,14 +220,22 @@ async fn watch_one(target: Target, watched: Arc<Watched>, series: Arc<UpstreamSe
 
 /// Waits until `next`. Returns true earlier if clients meet a failure of another kind than `known`, so that another
 /// probe is due.
+///
+/// `look_again` is notified when clients read READONLY. Their server is a replica, and the name may lead to the master.
 async fn clients_know_better(
     series: &UpstreamSeries,
     known: Option<UpstreamErrorKind>,
     next: Instant,
+    look_again: &Notify,
 ) -> bool {
     let before = series.client_errors(known);
+    let mut read_only = series.read_only_replies();
     loop {
         sleep(LOOK.min(next.saturating_duration_since(Instant::now()))).await;
+        let replies = series.read_only_replies();
+        if std::mem::replace(&mut read_only, replies) != replies {
+            look_again.notify_one();
+        }
         if series.client_errors(known) != before {
             return true;
         }

@@ -5,8 +5,6 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use portcullis_config::Tcp;
-
 use super::deadlines::Deadlines;
 use crate::generation::denials::Denials;
 use crate::generation::listener::Listener;
@@ -37,9 +35,8 @@ pub(crate) struct Change {
 }
 
 impl ListenerView {
-    /// Creates the view of `listener` for the worker with the index `worker`. `tcp` has the socket options of
-    /// connections to the upstream.
-    pub(crate) fn of(listener: &Arc<Listener>, tcp: &Tcp, worker: usize) -> Self {
+    /// Creates the view of `listener`, whose upstream is `target`, for the worker with the index `worker`.
+    pub(crate) fn of(listener: &Arc<Listener>, target: Target, worker: usize) -> Self {
         let (state, settings) = (listener.state(), listener.settings());
         Self {
             name: Arc::clone(state.name()),
@@ -47,17 +44,17 @@ impl ListenerView {
             denials: Arc::clone(state.denials()),
             deadlines: Cell::new(Deadlines::of(settings)),
             output_buffer: Cell::new(settings.limits().client_output_buffer()),
-            target: RefCell::new(Rc::new(Target::of(listener, tcp, worker))),
+            target: RefCell::new(Rc::new(target)),
             current: RefCell::new(Arc::clone(listener)),
         }
     }
 
     /// Applies the settings of another configuration. Returns what changed.
-    pub(crate) fn renew(&self, listener: &Arc<Listener>, tcp: &Tcp, worker: usize) -> Change {
+    pub(crate) fn renew(&self, listener: &Arc<Listener>, target: Target) -> Change {
         let next = listener.settings();
         let deadlines = Deadlines::of(next);
         self.output_buffer.set(next.limits().client_output_buffer());
-        self.target.replace(Rc::new(Target::of(listener, tcp, worker)));
+        self.target.replace(Rc::new(target));
         let before = self.current.replace(Arc::clone(listener));
         let before = before.settings();
         Change {

@@ -55,6 +55,7 @@ pub(crate) async fn run(
                     worker.adopt(&generation);
                     worker.tell_cut(&generation, done);
                 }
+                Some(Order::View(view)) => worker.adopt_view(view),
                 Some(Order::Drain(within)) => {
                     stop_at = stop_at.or_else(|| Some(Instant::now() + within));
                     worker.table.signal_all(Signal::Drain);

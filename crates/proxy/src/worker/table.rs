@@ -326,6 +326,16 @@ impl Table {
         }
     }
 
+    /// Tells the sessions of an upstream that it has other addresses.
+    pub(crate) fn tell_moved(&self, upstream: &str) {
+        for (_, entry) in self.0.borrow().iter() {
+            if entry.listener.target().upstream.name() == upstream {
+                entry.renew.set(true);
+                entry.wake();
+            }
+        }
+    }
+
     /// Wakes the sessions whose deadline has passed.
     pub(crate) fn wake_due(&self, now: Tick) {
         for (_, entry) in self.0.borrow().iter() {

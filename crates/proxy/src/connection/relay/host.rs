@@ -99,5 +99,6 @@ impl Observer for RelayHost<'_> {
 
     fn error(&mut self, line: &[u8]) {
         self.known.entry.listener.counts.error_reply(line);
+        self.target.counts.error_reply(line);
     }
 }

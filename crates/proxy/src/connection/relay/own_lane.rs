@@ -27,7 +27,7 @@ use crate::metrics::UpstreamState;
 use crate::net::buffer::BufferPool;
 use crate::net::pipe::Pipe;
 use crate::net::stream::Stream;
-use crate::upstream::connect::{ConnectError, connect};
+use crate::upstream::connect::ConnectError;
 use crate::upstream::target::Target;
 
 /// The number of unread bytes with which the link can begin a reply.
@@ -39,6 +39,8 @@ pub(super) struct OwnLane {
     link: Link,
     /// The number of unread bytes that the link needs at once.
     reply_need: usize,
+    /// Whether the upstream no longer has the address that the connection leads to.
+    is_left: bool,
 }
 
 /// The state of the connection. The diagram of the module shows the transitions.
@@ -55,7 +57,7 @@ enum State {
 
 impl OwnLane {
     pub(super) fn new() -> Self {
-        Self { state: State::Unused, link: Link::new(), reply_need: FIRST_NEED }
+        Self { state: State::Unused, link: Link::new(), reply_need: FIRST_NEED, is_left: false }
     }
 
     pub(super) const fn is_unused(&self) -> bool {
@@ -83,6 +85,16 @@ impl OwnLane {
         }
     }
 
+    /// Looks whether the upstream still has the address that the connection leads to.
+    pub(super) fn look_at_address(&mut self, target: &Target) {
+        self.is_left = self.server().is_some_and(|server| !target.view.current().has(server));
+    }
+
+    /// Returns whether the connection leads to an address that the upstream no longer has.
+    pub(super) const fn leads_elsewhere(&self) -> bool {
+        self.is_left
+    }
+
     /// Returns the bytes of memory that TLS with the upstream holds.
     pub(super) fn held_by_tls(&self) -> usize {
         match &self.state {
@@ -95,7 +107,7 @@ impl OwnLane {
     pub(super) fn connect(&mut self, target: &Rc<Target>) {
         if self.is_unused() {
             let target = Rc::clone(target);
-            let attempt = Box::pin(async move { connect(&target.upstream, &target.tcp).await });
+            let attempt = Box::pin(async move { target.connect().await });
             self.state = State::Connecting(attempt);
         }
     }
@@ -126,7 +138,7 @@ impl OwnLane {
     pub(super) fn adopt(&mut self, stream: Stream, link: Link, reply_need: usize, target: &Target) {
         if self.is_unused() {
             target.counts.connection(UpstreamState::Used, 1);
-            *self = Self { state: State::Open(stream), link, reply_need };
+            *self = Self { state: State::Open(stream), link, reply_need, is_left: false };
         }
     }
 

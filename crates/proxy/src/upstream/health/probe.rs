@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::net::stream::Stream;
 use crate::upstream::connect::connect;
+use crate::upstream::view::ViewCell;
 
 use super::fault::{self, Answer, Fault};
 
@@ -41,6 +43,7 @@ pub(super) struct Target {
 #[derive(Debug)]
 pub(super) struct Prober {
     target: Target,
+    view: Rc<ViewCell>,
     /// AUTH, if there are credentials, and PING. AUTH is sent each time: after a password change in Redis, an old
     /// connection stays logged in, but a new one cannot log in.
     request: Zeroizing<Vec<u8>>,
@@ -54,9 +57,9 @@ struct Kept {
 }
 
 impl Prober {
-    pub(super) fn new(target: Target) -> Self {
+    pub(super) fn new(target: Target, view: Rc<ViewCell>) -> Self {
         let request = request(&target.upstream);
-        Self { target, request, kept: None }
+        Self { target, view, request, kept: None }
     }
 
     /// Drops the kept connection, so that the next probe opens another.
@@ -66,7 +69,7 @@ impl Prober {
 
     /// Probes once. Each address and the exchange of commands has its own `connect_timeout`.
     pub(super) async fn probe(&mut self) -> Result<(), Fault> {
-        if let Some(mut kept) = self.kept.take().filter(|kept| kept.since.elapsed() < KEEP) {
+        if let Some(mut kept) = self.kept.take().filter(|kept| self.is_still_good(kept)) {
             match self.ask(&mut kept.stream).await {
                 // Redis may have restarted, or may have closed the idle connection. A new connection shows which.
                 Err(Fault::Lost(_) | Fault::Tls { alert: false }) => {}
@@ -81,8 +84,13 @@ impl Prober {
         self.keep(fresh, result)
     }
 
+    fn is_still_good(&self, kept: &Kept) -> bool {
+        let moved = kept.stream.peer_address().is_some_and(|peer| !self.view.current().has(peer));
+        kept.since.elapsed() < KEEP && !moved
+    }
+
     async fn ask_anew(&self) -> Result<(Kept, Result<(), Fault>), Fault> {
-        let stream = connect(&self.target.upstream, &self.target.tcp).await?;
+        let stream = connect(&self.view, &self.target.upstream, &self.target.tcp).await?;
         let mut fresh = Kept { stream, since: Instant::now() };
         let result = self.ask(&mut fresh.stream).await;
         Ok((fresh, result))

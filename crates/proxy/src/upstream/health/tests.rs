@@ -10,6 +10,7 @@ use portcullis_resp::encode;
 
 use super::*;
 use crate::metrics::{Metrics, Names, UpstreamCounts};
+use crate::upstream::view::Sockets;
 
 const PASSWORD: &str = "canary-probe-77aa";
 
@@ -89,11 +90,20 @@ impl Script {
 
 fn prober(config: &Config, login_required: bool) -> Prober {
     let upstream = config.upstreams()[0].clone();
-    Prober::new(Target { upstream, tcp: Tcp::default(), login_required })
+    let view = ViewCell::of(&upstream);
+    if !view.current().places().iter().all(|place| place.sockets != Sockets::Unknown) {
+        let unresolved = Sockets::Unresolved("the name is unknown".into());
+        view.set(Arc::new(view.current().next(vec![(0, unresolved)]).expect("a change")));
+    }
+    Prober::new(Target { upstream, tcp: Tcp::default(), login_required }, view)
 }
 
 fn series(metrics: &Arc<Metrics>) -> Vec<Arc<UpstreamSeries>> {
     metrics.series(&Names { upstreams: vec!["main".into()], ..Names::default() }).upstreams
+}
+
+fn views(config: &Config) -> Vec<WatchedView> {
+    config.upstreams().iter().map(|upstream| WatchedView::of(upstream)).collect()
 }
 
 /// Starts the probes of this configuration's upstreams, as the proxy does.
@@ -101,7 +111,7 @@ fn watched(config: &Config) -> (Arc<Metrics>, Arc<Health>, Probes) {
     let metrics = Metrics::new(1, Vec::new());
     let health = Arc::new(Health::default());
     let mut probes = Probes::new(Arc::clone(&health));
-    probes.follow(config, &series(&metrics));
+    probes.follow(config, &series(&metrics), &views(config));
     (metrics, health, probes)
 }
 
@@ -322,7 +332,7 @@ async fn a_kept_connection_that_is_gone_is_no_news() {
     assert_eq!(server.accepted(), 2);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn probes_feed_state_and_metrics_and_notice_recovery() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(&[Script::Greet(b"-LOADING wait\r\n"), Script::Answer(b"+PONG\r\n")]);
@@ -350,7 +360,7 @@ async fn probes_feed_state_and_metrics_and_notice_recovery() {
     drop(probes);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn what_clients_meet_with_brings_the_next_probe_forward() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(&[Script::Answer(b"+PONG\r\n"), Script::Greet(b"-LOADING wait\r\n")]);
@@ -433,23 +443,53 @@ fn only_news_is_logged_and_another_advice_is_news() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
+async fn what_suggests_that_the_upstream_has_moved_asks_for_a_lookup() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(&[Script::Answer(b"+PONG\r\n")]);
+    let config = config(dir.path(), &server.addr.to_string(), "trust", "");
+    let metrics = Metrics::new(1, Vec::new());
+    let health = Arc::new(Health::default());
+    let mut probes = Probes::new(Arc::clone(&health));
+    let views = views(&config);
+    probes.follow(&config, &series(&metrics), &views);
+    while !matches!(health.upstreams()[0].2, UpstreamHealth::Up { .. }) {
+        sleep(Duration::from_millis(5)).await;
+    }
+    let asked = || tokio::time::timeout(Duration::from_secs(10), views[0].look_again.notified());
+    let counts = UpstreamCounts::new(Arc::clone(&series(&metrics)[0]), 0);
+    counts.error_reply(b"-WRONGTYPE Operation against a key\r\n");
+    let wrong = tokio::time::timeout(Duration::from_millis(300), views[0].look_again.notified());
+    assert!(wrong.await.is_err(), "no reason to look again");
+    counts.error_reply(b"-READONLY You can't write against a read only replica.\r\n");
+    assert!(asked().await.is_ok(), "a replica");
+    counts.error(UpstreamErrorKind::Refused);
+    assert!(asked().await.is_ok(), "refused");
+    drop(probes);
+}
+
+#[tokio::test(flavor = "local")]
 async fn probes_of_an_upstream_that_stays_go_on_and_others_end() {
     let dir = tempfile::tempdir().unwrap();
     let (one, other) =
         (Server::start(&[Script::Answer(b"+PONG\r\n")]), Server::start(&[Script::Answer(b"+PONG\r\n")]));
     let first = config(dir.path(), &one.addr.to_string(), "trust", "");
-    let (metrics, health, mut probes) = watched(&first);
+    let metrics = Metrics::new(1, Vec::new());
+    let health = Arc::new(Health::default());
+    let mut probes = Probes::new(Arc::clone(&health));
+    let views_of_first = views(&first);
+    probes.follow(&first, &series(&metrics), &views_of_first);
     let up = async || {
         while !matches!(health.upstreams()[0].2, UpstreamHealth::Up { .. }) {
             sleep(Duration::from_millis(5)).await;
         }
     };
     up().await;
-    probes.follow(&first, &series(&metrics));
+    probes.follow(&first, &series(&metrics), &views_of_first);
     assert!(matches!(health.upstreams()[0].2, UpstreamHealth::Up { .. }), "what is known stays known");
     assert_eq!(one.accepted(), 1, "its connection too");
-    probes.follow(&config(dir.path(), &other.addr.to_string(), "trust", ""), &series(&metrics));
+    let second = config(dir.path(), &other.addr.to_string(), "trust", "");
+    probes.follow(&second, &series(&metrics), &views(&second));
     let deadline = Instant::now() + Duration::from_secs(10);
     while other.accepted() == 0 {
         assert!(Instant::now() < deadline, "nobody asks the new address");

@@ -29,7 +29,7 @@ use super::shared_clients::Delivered;
 use crate::metrics::UpstreamState;
 use crate::net::buffer::Buffer;
 use crate::net::stream::Stream;
-use crate::upstream::connect::{ConnectError, connect};
+use crate::upstream::connect::ConnectError;
 
 /// The size of one read in bytes, enough for the replies to some hundred clients.
 const READ: usize = 64 * 1024;
@@ -59,6 +59,8 @@ pub(crate) struct Connection {
     idle_since: Cell<Option<Tick>>,
     /// Whether the connection takes no more commands. It ends when no client waits for a reply on it.
     retired: Cell<bool>,
+    /// The upstream no longer has the address that the connection leads to.
+    left: Cell<bool>,
     ending: Cell<bool>,
 }
 
@@ -109,7 +111,7 @@ impl Connection {
     /// Opens a connection and starts its task.
     pub(crate) fn open(class: Class, resources: Rc<Resources>, pool: Rc<Pool>) -> Rc<Self> {
         let target = Rc::clone(pool.target());
-        let dial = Box::pin(async move { connect(&target.upstream, &target.tcp).await });
+        let dial = Box::pin(async move { target.connect().await });
         let mut link = PooledLink::new(pool.key().clone());
         let mut setup = Outbox::default();
         setup.push(&link.open());
@@ -138,6 +140,7 @@ impl Connection {
             setup_waiters: RefCell::default(),
             idle_since: Cell::new(None),
             retired: Cell::new(false),
+            left: Cell::new(false),
             ending: Cell::new(false),
         });
         let running = Running(Rc::clone(&connection));
@@ -216,6 +219,17 @@ impl Connection {
         self.takes_more.set(false);
         self.ending.set(true);
         self.tell();
+    }
+
+    /// Takes no new commands: the upstream no longer has the address that the connection leads to.
+    pub(crate) fn leave(&self) {
+        self.left.set(true);
+        self.retire();
+    }
+
+    /// Returns whether the connection leads to an address that the upstream no longer has.
+    pub(crate) fn is_left(&self) -> bool {
+        self.left.get()
     }
 
     /// Stops new commands on the connection, because it seems to hang. Pending replies are still read.

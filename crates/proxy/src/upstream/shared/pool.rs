@@ -11,6 +11,7 @@ use super::connection::Connection;
 use super::resources::Resources;
 use super::shared_clients::SharedClients;
 use crate::upstream::target::Target;
+use crate::upstream::view::ViewCell;
 
 /// The highest number of connections of one class in a pool. A single connection serves the whole class while it
 /// takes new commands. Others are opened if it is busy with large replies or waits for a client that does not read.
@@ -63,6 +64,21 @@ impl Pools {
         pool
     }
 
+    /// Stops the use of connections to addresses that their upstream no longer has.
+    pub(crate) fn leave_former_addresses(&self, view: &Rc<ViewCell>) {
+        let pools: Vec<_> = self.0.borrow().iter().filter_map(Weak::upgrade).collect();
+        for pool in pools.iter().filter(|pool| Rc::ptr_eq(&pool.target.view, view)) {
+            for connection in pool.connections.borrow().iter() {
+                let server = connection.server();
+                if server.is_some_and(|server| !view.current().has(server)) {
+                    connection.leave();
+                }
+            }
+            // A client that waits for a connection gets one to a current address.
+            pool.wake_waiting();
+        }
+    }
+
     /// Closes the connections that no client has used for a long time.
     pub(crate) fn tick(&self, now: Tick) {
         let pools: Vec<_> = self.0.borrow().iter().filter_map(Weak::upgrade).collect();
@@ -89,7 +105,8 @@ impl Pool {
         waker: &Waker,
     ) -> Option<Rc<Connection>> {
         let mut connections = self.connections.borrow_mut();
-        let mut same = connections.iter().filter(|connection| connection.class() == class);
+        let mut same =
+            connections.iter().filter(|connection| connection.class() == class && !connection.is_left());
         if let Some(free) = same.clone().find(|connection| connection.takes_more()) {
             return Some(Rc::clone(free));
         }

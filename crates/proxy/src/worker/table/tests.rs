@@ -6,6 +6,8 @@ use portcullis_config::Tcp;
 
 use super::*;
 use crate::testing::generation;
+use crate::upstream::target::Target;
+use crate::upstream::view::ViewCell;
 
 /// Counts how often the session's task was woken.
 #[derive(Default)]
@@ -50,7 +52,9 @@ fn from() -> ClientAddr {
 /// Adds a session to the table. Returns its key, its entry, and the counter of its wakeups.
 fn session(table: &Table, id: u64, until: Option<i64>) -> (usize, Rc<Entry>, Arc<Bell>) {
     let generation = generation();
-    let listener = Rc::new(ListenerView::of(&generation.listeners()[0], &Tcp::default(), 0));
+    let listener = &generation.listeners()[0];
+    let target = Target::of(listener, ViewCell::of(listener.upstream()), &Tcp::default(), 0);
+    let listener = Rc::new(ListenerView::of(listener, target, 0));
     let entry = Rc::new(Entry::new(id, from(), listener, permit(until), generation, tick(0)));
     let bell = Arc::new(Bell::default());
     entry.remember(&Arc::clone(&bell).into());

@@ -1,0 +1,97 @@
+use std::net::IpAddr;
+use std::path::Path;
+
+use portcullis_config::{LoadOptions, load};
+
+use super::*;
+
+fn upstream(address: &str) -> Arc<Upstream> {
+    let directory = tempfile::tempdir().unwrap();
+    let yaml = format!(
+        "listeners:\n  - {{name: public, bind: '127.0.0.1:6379', upstream: main, allow: [127.0.0.1]}}\n\
+         upstreams: {{main: {{address: {address}}}}}\n"
+    );
+    let path = directory.path().join("portcullis.yaml");
+    std::fs::write(&path, yaml).unwrap();
+    let loaded = load(&path, &LoadOptions::new()).unwrap_or_else(|problems| panic!("{problems:?}"));
+    Arc::clone(&loaded.config.upstreams()[0])
+}
+
+fn tcp(addresses: &[&str]) -> Sockets {
+    let socket = |ip: &&str| SocketAddr::new(ip.parse::<IpAddr>().unwrap(), 6379);
+    Sockets::Tcp(addresses.iter().map(socket).collect())
+}
+
+fn socket(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+const FAILED: &str = "the name server is silent";
+
+#[test]
+fn an_address_without_a_name_is_known_from_the_start() {
+    let upstream = upstream("['192.0.2.1:6379', '[2001:db8::1]:6380', 'unix:/run/redis.sock']");
+    let view = View::first(&upstream);
+    let sockets: Vec<_> = view.places().iter().map(|place| place.sockets.clone()).collect();
+    assert_eq!(
+        sockets,
+        [
+            tcp(&["192.0.2.1"]),
+            Sockets::Tcp(Box::new([socket("[2001:db8::1]:6380")])),
+            Sockets::Unix(Path::new("/run/redis.sock").to_owned()),
+        ]
+    );
+    assert!(view.has(socket("192.0.2.1:6379")));
+    assert!(!view.has(socket("192.0.2.1:6380")), "another port is another server");
+    assert!(!view.has(socket("192.0.2.2:6379")));
+    assert!(view.is_of(&upstream));
+}
+
+#[test]
+fn the_last_good_answer_is_kept() {
+    let first = View::first(&upstream("redis.example:6379"));
+    assert!(first.has(socket("192.0.2.1:6379")), "nothing is known yet");
+    let failed = first.next(vec![(0, Sockets::Unresolved(FAILED.into()))]).expect("a change");
+    assert!(!failed.has(socket("192.0.2.1:6379")));
+    let found = failed.next(vec![(0, tcp(&["192.0.2.1"]))]).expect("a change");
+    assert!(found.has(socket("192.0.2.1:6379")));
+    assert_eq!(found.next(vec![(0, Sockets::Unresolved(FAILED.into()))]), None);
+    let moved = found.next(vec![(0, tcp(&["192.0.2.2"]))]).expect("a change");
+    assert!(moved.has(socket("192.0.2.2:6379")) && !moved.has(socket("192.0.2.1:6379")));
+    assert_eq!([first, failed, found, moved].map(|view| view.number), [0, 1, 2, 3]);
+}
+
+#[test]
+fn another_order_of_the_addresses_is_no_change() {
+    let view = View::first(&upstream("redis.example:6379"));
+    let view = view.next(vec![(0, tcp(&["192.0.2.1", "192.0.2.2"]))]).expect("a change");
+    assert_eq!(view.next(vec![(0, tcp(&["192.0.2.2", "192.0.2.1"]))]), None);
+    assert!(view.next(vec![(0, tcp(&["192.0.2.1"]))]).is_some());
+    assert_eq!(view.next(vec![(7, tcp(&["192.0.2.1"]))]), None, "no such address");
+}
+
+#[test]
+fn an_upstream_with_other_addresses_has_another_view() {
+    let view = View::first(&upstream("redis.example:6379"));
+    assert!(!view.is_of(&upstream("redis.example:6380")));
+    assert!(!view.is_same_upstream(&View::first(&upstream("['redis.example:6379', '192.0.2.1:6379']"))));
+    let moved = view.next(vec![(0, tcp(&["192.0.2.2"]))]).expect("a change");
+    assert!(view.is_same_upstream(&moved));
+}
+
+#[tokio::test]
+async fn a_dial_waits_for_the_first_lookup_of_a_name_alone() {
+    let limit = Duration::from_millis(50);
+    let cell = ViewCell::of(&upstream("['192.0.2.1:6379', 'redis.example:6379']"));
+    let place = cell.place(0, limit).await.expect("an address");
+    assert_eq!(place.sockets, tcp(&["192.0.2.1"]));
+    assert_eq!(cell.place(1, limit).await.expect("an address").sockets, Sockets::Unknown, "after the limit");
+    assert_eq!(cell.place(2, limit).await, None);
+    let waiting = Rc::clone(&cell);
+    let (place, ()) = tokio::join!(waiting.place(1, Duration::from_secs(10)), async {
+        tokio::time::sleep(limit).await;
+        let next = cell.current().next(vec![(1, tcp(&["192.0.2.2"]))]).expect("a change");
+        cell.set(Arc::new(next));
+    });
+    assert_eq!(place.expect("an address").sockets, tcp(&["192.0.2.2"]));
+}
