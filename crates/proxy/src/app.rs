@@ -16,7 +16,7 @@ use tokio::task::spawn_local;
 
 use self::rlimit::raise_open_files;
 use self::shutdown::{Signals, Told};
-use self::threads::{ThreadError, drain};
+use self::threads::{AcceptThread, ThreadError, WorkerThread, drain};
 use crate::admin::{self, AdminState};
 use crate::audit::AuditError;
 use crate::control::reload::{Reach, Reloader, Request};
@@ -97,21 +97,31 @@ pub(crate) fn run(config: Config, sources: Vec<ConfigFile>) -> Result<ExitCode, 
         }
         // The accept thread stops without senders of orders, and a waiting reload request gets an error.
         drop((reloader, asked, reports));
-        let within = process.store.current().config().limits().timeouts().drain();
-        tracing::info!(
-            ?within,
-            "shutting down: pending commands are finished first; a second signal stops at once"
-        );
-        tokio::select! {
-            () = signals.stop() => ExitCode::FAILURE,
-            exit = drain(acceptor, workers, within) => exit,
-        }
+        drain_or_stop(&process, &mut signals, acceptor, workers).await
     });
     // A name lookup that still runs would delay the exit until the name server answers.
     control.shutdown_background();
     process.expiries.finish();
     process.audit.finish();
     Ok(exit)
+}
+
+/// Lets clients finish their pending commands, until none is left, `timeouts.drain` is over, or a further signal comes.
+async fn drain_or_stop(
+    process: &Process,
+    signals: &mut Signals,
+    acceptor: AcceptThread,
+    workers: Vec<WorkerThread>,
+) -> ExitCode {
+    let within = process.store.current().config().limits().timeouts().drain();
+    tracing::info!(
+        ?within,
+        "shutting down: pending commands are finished first; a second signal stops at once"
+    );
+    tokio::select! {
+        () = signals.stop() => ExitCode::FAILURE,
+        exit = drain(acceptor, workers, within) => exit,
+    }
 }
 
 /// Reloads on SIGHUP, on a request and on a changed file, until a signal stops the proxy.
