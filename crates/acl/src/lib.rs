@@ -21,6 +21,7 @@ pub mod origin;
 pub mod plan;
 pub mod policy;
 pub mod rate;
+pub mod spelling;
 pub mod user;
 
 pub use cidr::{Cidr, CidrError, Networks};

@@ -5,7 +5,8 @@ use std::collections::hash_map::Entry;
 
 use super::problem::{Position, Problems};
 use super::raw::{Key, Node, Value};
-use crate::message::{Masked, Message, message, nearest};
+use crate::homes::homes;
+use crate::message::{Masked, Message, did_you_mean, message, nearest};
 
 /// One mapping of the file while it is being read.
 pub(super) struct Fields<'n> {
@@ -13,6 +14,8 @@ pub(super) struct Fields<'n> {
     /// The name of the mapping in messages: "listener", "limits".
     what: &'static str,
     entries: Vec<(&'n Key, Option<&'n Node>)>,
+    /// Keys without a value.
+    empty: Vec<&'n Key>,
     /// Duplicate keys, with the line of the first.
     duplicates: Vec<(&'n Key, u32)>,
     known: Vec<&'static str>,
@@ -21,8 +24,14 @@ pub(super) struct Fields<'n> {
 impl<'n> Fields<'n> {
     /// Reads a mapping or an empty value; any other value is an error.
     pub(super) fn of(node: &'n Node, what: &'static str, problems: &mut Problems) -> Option<Self> {
-        let mut fields =
-            Self { place: &node.place, what, entries: Vec::new(), duplicates: Vec::new(), known: Vec::new() };
+        let mut fields = Self {
+            place: &node.place,
+            what,
+            entries: Vec::new(),
+            empty: Vec::new(),
+            duplicates: Vec::new(),
+            known: Vec::new(),
+        };
         match &node.value {
             Value::Null => Some(fields),
             Value::Map(entries) => {
@@ -32,6 +41,9 @@ impl<'n> Fields<'n> {
                         Entry::Vacant(free) => {
                             free.insert(key.place.line);
                             fields.entries.push((key, Some(value)));
+                            if matches!(value.value, Value::Null) {
+                                fields.empty.push(key);
+                            }
                         }
                         Entry::Occupied(first) => fields.duplicates.push((key, *first.get())),
                     }
@@ -40,11 +52,14 @@ impl<'n> Fields<'n> {
             }
             Value::Scalar(_) | Value::List(_) => {
                 let message = message!("{} must be a mapping, not {}", what, node.kind());
-                problems.error(
-                    &node.place,
-                    message,
-                    "write keys and values: one per line, or {key: value, ...}",
-                );
+                let hint = match &node.value {
+                    Value::Scalar(text) if text.contains(':') => {
+                        "write a space behind each ':', as in 'key: value'"
+                    }
+                    _ if node.folded => "write ':' behind the name, and its lines below it",
+                    _ => "write keys and values: one per line, or {key: value, ...}",
+                };
+                problems.error(&node.place, message, hint);
                 None
             }
         }
@@ -100,15 +115,17 @@ impl<'n> Fields<'n> {
     /// Notes every key that was not taken, and duplicate keys.
     pub(super) fn finish(self, problems: &mut Problems) {
         self.report_duplicates(problems);
+        let mut above: Option<&Key> = None;
         for (key, node) in &self.entries {
+            let above = above.replace(key);
             if node.is_none() {
                 continue;
             }
-            let hint = match nearest(&key.text, &self.known) {
-                Some(name) => message!("did you mean '{}'?", Masked::name(name)),
-                None => self.known_keys(),
+            let hint = self.hint(&key.text, above);
+            let written = match homes(&key.text, self.what).is_empty() {
+                true => Masked::near(&key.text, &self.known),
+                false => Masked::known(&key.text),
             };
-            let written = Masked::near(&key.text, &self.known);
             problems.error(&key.place, message!("unknown key '{}' in {}", written, self.what), hint);
         }
     }
@@ -122,6 +139,29 @@ impl<'n> Fields<'n> {
                 message!("duplicate key '{}', first defined on line {}", name, *first),
                 "keep one of them",
             );
+        }
+    }
+
+    /// Names the key that was probably meant. A key of another mapping is often one with the wrong indentation.
+    /// So is one below a key without a value.
+    fn hint(&self, written: &str, above: Option<&Key>) -> Message {
+        let hint = did_you_mean(written, &self.known, || self.known_keys());
+        let homes = homes(written, self.what);
+        if !homes.is_empty() {
+            let (key, homes) = (Masked::known(written), Masked::known(&homes.join(", ")));
+            return message!("'{}' belongs to {}: check the indentation; {}", key, homes, hint);
+        }
+        let parent = above.filter(|above| {
+            let is_known = self.known.contains(&above.text.as_str());
+            is_known && self.empty.iter().any(|empty| empty.place == above.place)
+        });
+        match parent {
+            Some(parent) if nearest(written, &self.known).is_none() => message!(
+                "'{}' above it has no value: if this line belongs to it, indent this line; {}",
+                Masked::known(&parent.text),
+                hint
+            ),
+            _ => hint,
         }
     }
 

@@ -9,6 +9,7 @@
 mod address;
 pub mod edit;
 mod fields;
+mod homes;
 mod limits;
 mod load;
 mod lock;

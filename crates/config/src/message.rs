@@ -11,7 +11,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use portcullis_acl::{Cidr, CidrError, TooMany};
 
-pub use self::masked::{Masked, is_harmless, nearest};
+pub use portcullis_acl::spelling::nearest;
+
+pub use self::masked::{Masked, is_harmless};
 
 /// A text that holds no secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +49,14 @@ macro_rules! __message {
 }
 #[doc(inline)]
 pub use crate::__message as message;
+
+/// Returns the hint for a word that is none of the known ones: the one that was probably meant, or `otherwise`.
+pub fn did_you_mean(written: &str, known: &[&str], otherwise: impl FnOnce() -> Message) -> Message {
+    match nearest(written, known) {
+        Some(word) => message!("did you mean '{}'?", Masked::known(word)),
+        None => otherwise(),
+    }
+}
 
 /// A type whose values hold no free text, or only text that may be shown.
 pub trait Harmless {

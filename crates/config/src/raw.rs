@@ -28,6 +28,8 @@ const MAX_TEXT: usize = 16 << 20;
 pub(super) struct Node {
     pub(super) place: Position,
     pub(super) value: Value,
+    /// Whether YAML made one value of several lines without quotes.
+    pub(super) folded: bool,
 }
 
 #[derive(Debug)]
@@ -64,7 +66,9 @@ pub(super) fn parse(text: &str, file: &Arc<str>, problems: &mut Problems) -> Opt
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     match serde_yaml::from_str_with_options::<Option<Spanned<Loose>>>(text, options()) {
         Ok(Some(tree)) => Some(Builder { text, file }.node(tree)),
-        Ok(None) => Some(Node { place: Position::start_of(file), value: Value::Map(Vec::new()) }),
+        Ok(None) => {
+            Some(Node { place: Position::start_of(file), value: Value::Map(Vec::new()), folded: false })
+        }
         Err(error) => {
             let place = match error.location() {
                 Some(at) => Builder { text, file }.place(at),
@@ -176,6 +180,10 @@ impl Builder<'_> {
     fn node(&self, loose: Spanned<Loose>) -> Node {
         let place = self.place(loose.referenced);
         let source = self.source(loose.defined);
+        let is_plain = |source: &&str| !source.starts_with(['"', '\'', '|', '>', '&', '*', '!']);
+        let is_text = matches!(loose.value, Loose::Text(_));
+        let folded =
+            is_text && source.filter(is_plain).is_some_and(|source| source.trim_end().contains('\n'));
         let value = match loose.value {
             Loose::Null => Value::Null,
             Loose::Text(text) => Value::Scalar(text),
@@ -185,7 +193,7 @@ impl Builder<'_> {
                 Value::Map(map.into_iter().map(|(key, value)| (self.key(key), self.node(value))).collect())
             }
         };
-        Node { place, value }
+        Node { place, value, folded }
     }
 
     fn key(&self, loose: Spanned<Loose>) -> Key {
@@ -265,8 +273,14 @@ fn explain_syntax(text: &str) -> (Message, Message) {
         return ("nested too deeply".into(), DEEP.into());
     } else if text.contains("unclosed") {
         "close the bracket or the quote"
-    } else if text.contains("tabs disallowed") {
-        "indent with spaces"
+    } else if text.contains("tabs disallowed") || text.contains("found a tab") {
+        "indent with spaces, not with tabs"
+    } else if text.contains("block collection") || text.contains("block mapping") {
+        "check the indentation: begin this line in the same column as the other lines of its list or mapping"
+    } else if text.contains("anchor or alias") {
+        "put quotes around a value that begins with '*' or '&'; in a list of addresses, everybody is 0.0.0.0/0"
+    } else if text.contains("simple key expected") {
+        "write a space behind '-' and behind ':', and check the indentation"
     } else if text.contains("did not find expected") {
         "close the bracket, and put quotes around values with ':' or ',' in them"
     } else if text.contains("mapping values are not allowed") || text.contains("placement of ':'") {

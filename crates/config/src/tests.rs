@@ -4,6 +4,7 @@ mod documents;
 mod golden;
 mod hostile;
 mod lists;
+mod mistakes;
 mod secrets;
 mod tls;
 

@@ -9,7 +9,7 @@ use portcullis_acl::rate::Rate;
 
 use super::problem::Problems;
 use super::raw::{Node, Value};
-use crate::message::{Masked, Message, message, nearest};
+use crate::message::{Masked, Message, did_you_mean, message};
 
 /// Longer durations overflow the arithmetic of the kernel and of our clocks, and have no use.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
@@ -59,10 +59,7 @@ pub(super) fn word<T: Copy>(
         return Some(*value);
     }
     let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-    let hint = match nearest(written, &known) {
-        Some(word) => message!("did you mean '{}'?", Masked::name(word)),
-        None => message!("one of: {}", Masked::names(known.iter().copied())),
-    };
+    let hint = did_you_mean(written, &known, || message!("one of: {}", Masked::names(known.iter().copied())));
     let message = message!("unknown value '{}' for {}", Masked::near(written, &known), what);
     problems.error(&node.place, message, hint);
     None
@@ -153,9 +150,23 @@ pub(super) fn rate(node: &Node, what: &'static str, problems: &mut Problems) -> 
     });
     if rate.is_none() {
         let message = message!("{} must be a number per duration, not '{}'", what, Masked::of(written));
-        problems.error(&node.place, message, "write N/DURATION, such as 50/1s or 10/1m");
+        let hint = match rate_meant(written) {
+            Some((count, number, unit)) => message!("write {}/{}{}", count, number, unit),
+            None => "write N/DURATION, such as 50/1s or 10/1m".into(),
+        };
+        problems.error(&node.place, message, hint);
     }
     rate
+}
+
+/// Reads `50/s`, `50 per second` and `50/5 minutes`: the count, and the number and the unit of the duration.
+fn rate_meant(text: &str) -> Option<(u64, u64, &'static str)> {
+    let (count, per) = text.split_once('/').or_else(|| text.split_once(" per "))?;
+    let count = digits(count.trim()).filter(|count| *count > 0)?;
+    let per = per.trim();
+    let (number, word) = quantity(per).unwrap_or((1, per));
+    let (unit, times) = unit_of(word)?;
+    Some((count, number.checked_mul(times).filter(|number| *number > 0)?, unit))
 }
 
 /// Bytes: `64KiB 16MiB 1GiB` or a plain number.
@@ -225,9 +236,27 @@ fn parse_duration(text: &str) -> Result<Duration, Message> {
         "h" => seconds(3600),
         "d" => seconds(24 * 3600),
         "" => Err(message!("a duration needs a unit: {}s or {}ms", number, number)),
-        _ if unit.starts_with(' ') => Err("write it without a space".into()),
-        _ => Err("units are ms, s, m, h and d".into()),
+        words => {
+            Err(match unit_of(words).and_then(|(unit, times)| Some((number.checked_mul(times)?, unit))) {
+                Some((number, unit)) => message!("write {}{}", number, unit),
+                None => "units are ms, s, m, h and d, without a space: 250ms, 10s, 5m, 1h, 7d".into(),
+            })
+        }
     }
+}
+
+/// Returns the unit that a word stands for, and how many of them it is.
+fn unit_of(word: &str) -> Option<(&'static str, u64)> {
+    let word = word.trim().trim_end_matches('.').to_ascii_lowercase();
+    Some(match word.as_str() {
+        "ms" | "msec" | "msecs" | "millis" | "millisecond" | "milliseconds" => ("ms", 1),
+        "s" | "sec" | "secs" | "second" | "seconds" => ("s", 1),
+        "m" | "min" | "mins" | "minute" | "minutes" => ("m", 1),
+        "h" | "hr" | "hrs" | "hour" | "hours" => ("h", 1),
+        "d" | "day" | "days" => ("d", 1),
+        "w" | "week" | "weeks" => ("d", 7),
+        _ => return None,
+    })
 }
 
 fn parse_size(text: &str) -> Result<u64, Message> {
@@ -241,7 +270,7 @@ fn parse_size(text: &str) -> Result<u64, Message> {
         "GiB" => 1 << 30,
         "TiB" => 1 << 40,
         other => {
-            return Err(match other.to_ascii_lowercase().chars().next() {
+            return Err(match other.trim_start().to_ascii_lowercase().chars().next() {
                 Some('k') => message!("write {}KiB", number),
                 Some('m') => message!("write {}MiB", number),
                 Some('g') => message!("write {}GiB", number),

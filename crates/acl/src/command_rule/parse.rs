@@ -7,6 +7,7 @@ use super::channel::opens_control;
 use super::error::{MAX_NAME, Problem, RuleError};
 use super::pattern::Pattern;
 use super::selector::{Grant, KeyUse, Selector};
+use crate::spelling::within;
 
 /// A word of the rules and its position.
 #[derive(Clone, Copy)]
@@ -310,24 +311,10 @@ fn plain(name: &str) -> Result<(), Problem> {
     if name.len() <= MAX_NAME && name.bytes().all(fine) { Ok(()) } else { Err(Problem::OddName) }
 }
 
-/// Returns a known name that differs from `name` (in lower case) by one letter: replaced, missing, added, or
-/// exchanged with its neighbour.
+/// Returns a name of the table that differs from this name by one letter: another letter, one more, one less, or two
+/// exchanged.
 #[must_use]
 pub fn nearest(name: &str) -> Option<&'static str> {
-    CommandId::all()
-        .filter(|id| *id != CommandId::UNKNOWN)
-        .map(CommandId::name)
-        .find(|known| is_one_off(known.as_bytes(), name.as_bytes()))
-}
-
-fn is_one_off(a: &[u8], b: &[u8]) -> bool {
-    let same = a.iter().zip(b).take_while(|(a, b)| a == b).count();
-    let (a, b) = (a.get(same..).unwrap_or_default(), b.get(same..).unwrap_or_default());
-    match (a, b) {
-        ([_, rest @ ..], b) if rest == b => true,
-        (a, [_, rest @ ..]) if rest == a => true,
-        ([_, a @ ..], [_, b @ ..]) if a == b => true,
-        ([a, b, rest_a @ ..], [c, d, rest_b @ ..]) => a == d && b == c && rest_a == rest_b,
-        _ => false,
-    }
+    let names = CommandId::all().filter(|id| *id != CommandId::UNKNOWN).map(CommandId::name);
+    within(name, names, 1)
 }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::Path;
 
+use portcullis_acl::spelling::nearest;
+
 use super::Harmless;
 
 /// A value as a message may show it, without control characters.
@@ -162,12 +164,54 @@ fn shape(text: &str) -> String {
     }
 }
 
+/// Units of durations, sizes and rates, valid ones and others that people write.
+const UNITS: [&str; 42] = [
+    "ms",
+    "msec",
+    "s",
+    "sec",
+    "secs",
+    "m",
+    "min",
+    "mins",
+    "h",
+    "hr",
+    "hrs",
+    "hour",
+    "hours",
+    "d",
+    "day",
+    "days",
+    "w",
+    "week",
+    "weeks",
+    "second",
+    "seconds",
+    "minute",
+    "minutes",
+    "millisecond",
+    "milliseconds",
+    "per",
+    "b",
+    "k",
+    "kb",
+    "kib",
+    "mb",
+    "mib",
+    "g",
+    "gb",
+    "gib",
+    "t",
+    "tb",
+    "tib",
+    "bytes",
+    "byte",
+    "kbytes",
+    "mbytes",
+];
+
 /// Whether a text is a number with a unit, valid or nearly so: a duration, a size or a rate.
 fn is_quantity(text: &str) -> bool {
-    const UNITS: [&str; 26] = [
-        "ms", "s", "sec", "secs", "m", "min", "mins", "h", "hour", "hours", "d", "day", "days", "w", "b",
-        "k", "kb", "kib", "mb", "mib", "g", "gb", "gib", "t", "tb", "tib",
-    ];
     /// `1e6`, `0x10`, `0o17`.
     const NOTATIONS: [&str; 3] = ["e", "x", "o"];
     let begins = text.strip_prefix(['+', '-']).unwrap_or(text);
@@ -177,7 +221,7 @@ fn is_quantity(text: &str) -> bool {
     };
     let words = begins.split(|c: char| !c.is_alphabetic()).filter(|run| !run.is_empty());
     let fits = |c: char| c.is_ascii_alphanumeric() || "._,/: ".contains(c);
-    begins.len() <= 16
+    begins.len() <= 20
         && begins.starts_with(|c: char| c.is_ascii_digit())
         && begins.chars().all(fits)
         && numbers_are_short(begins)
@@ -210,50 +254,11 @@ fn clean(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
-/// Names have at most 63 characters.
-const LONGEST_WORD: usize = 64;
-
 fn is_like_a_key(part: &str) -> bool {
     let length = part.chars().count();
     let mixed =
         [char::is_uppercase, char::is_lowercase, char::is_numeric].iter().all(|kind| part.contains(*kind));
     length > LONGEST_NAME || length > LONGEST_MIXED && mixed
-}
-
-/// Returns the known word that was probably meant.
-pub fn nearest<'w>(text: &str, words: &[&'w str]) -> Option<&'w str> {
-    let length = text.chars().count();
-    if length > LONGEST_WORD {
-        return None;
-    }
-    let budget = (length / 3).max(1);
-    words
-        .iter()
-        .map(|word| (distance(text, word), *word))
-        .filter(|(distance, _)| *distance <= budget)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, word)| word)
-}
-
-/// Counts the edits between two words; a swap of neighbours counts as one.
-fn distance(from: &str, to: &str) -> usize {
-    let from: Vec<char> = from.chars().collect();
-    let to: Vec<char> = to.chars().collect();
-    let mut before: Vec<usize> = Vec::new();
-    let mut last: Vec<usize> = (0..=to.len()).collect();
-    for (i, a) in from.iter().enumerate() {
-        let mut row = vec![i + 1];
-        for (j, b) in to.iter().enumerate() {
-            let edit = last[j] + usize::from(a != b);
-            let mut best = edit.min(last[j + 1] + 1).min(row[j] + 1);
-            if i > 0 && j > 0 && *a == to[j - 1] && from[i - 1] == *b {
-                best = best.min(before[j - 1] + 1);
-            }
-            row.push(best);
-        }
-        before = std::mem::replace(&mut last, row);
-    }
-    last[to.len()]
 }
 
 #[cfg(test)]

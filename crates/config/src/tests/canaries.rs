@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::*;
+use crate::homes::HOMES;
 use crate::problem::Problems;
 use crate::raw::{self, Node};
 
@@ -197,6 +198,11 @@ fn the_document_of_this_test_has_every_key() {
         }
     }
     assert!(known.len() > 15, "{known:?}");
+    for (what, _, keys) in HOMES {
+        for key in keys {
+            assert!(known[what].contains(*key), "the table of homes: {what} has no '{key}'");
+        }
+    }
     for (what, keys) in known {
         let missing: Vec<_> = keys
             .difference(&present[&what])

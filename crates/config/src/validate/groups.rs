@@ -15,7 +15,7 @@ pub(crate) use self::file::is_yaml;
 use self::entry::{bad_address, meta, too_many};
 
 use crate::fields::{Fields, named};
-use crate::message::{Masked, message, nearest};
+use crate::message::{Masked, did_you_mean, message};
 use crate::problem::Position;
 use crate::raw::{Node, Value};
 use crate::scope::Scope;
@@ -248,11 +248,9 @@ impl<'n> Groups<'n> {
             bad_address(name, &error, place, scope);
             return None;
         }
-        let known: Vec<&str> = self.ids.keys().copied().collect();
-        let hint = match nearest(name, &known) {
-            Some(name) => message!("did you mean '{}'?", Masked::name(name)),
-            None => "add it under groups".into(),
-        };
+        let mut known: Vec<&str> = self.ids.keys().copied().collect();
+        known.sort_unstable();
+        let hint = did_you_mean(name, &known, || "add it under groups".into());
         let message = message!("unknown group '{}'", Masked::near(name, &known));
         scope.problems.error(place, message, hint);
         None

@@ -57,7 +57,13 @@ pub(super) fn read<'n>(
             Value::List(items) => items.as_slice(),
             _ => {
                 let message = message!("listeners must be a list, not {}", node.kind());
-                parts.scope.problems.error(&node.place, message, example);
+                let is_mapping = matches!(node.value, Value::Map(_));
+                let hint = if is_mapping {
+                    "begin each listener with '- ', as in '- name: public'"
+                } else {
+                    example
+                };
+                parts.scope.problems.error(&node.place, message, hint);
                 &[]
             }
         };

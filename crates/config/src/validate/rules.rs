@@ -32,7 +32,7 @@ pub(super) fn read(node: &Node, scope: &mut Scope) -> Option<Acl> {
                 scope.problems.error(
                     place,
                     message!("invalid rule '{}'", rule(&word, &problem)),
-                    hint(&problem),
+                    hint(&word, &problem),
                 );
             }
             return None;
@@ -65,9 +65,8 @@ fn rule(word: &str, problem: &Problem) -> Masked {
     let name = word.trim_start_matches(['(', '+', '-', '@']).to_ascii_lowercase();
     let known =
         matches!(problem, Problem::NoSign(_) | Problem::PublicRefused | Problem::FirstArgumentRefused(_));
-    let categories: Vec<&str> =
-        Categories::ALL.iter().map(|(_, name)| *name).chain(["all", "public"]).collect();
-    let meant = nearest(&name).or_else(|| closest(&name, &categories));
+    let meant = nearest(&name).or_else(|| closest(&name, &categories())).or_else(|| closest(&name, &PRESETS));
+    let meant = meant.or_else(|| closest(&name, &KEYWORDS));
     // The first argument that a rule names is not the name of anything.
     let name = word.split_once('|').map_or(word, |(name, _)| name);
     match known || meant.is_some() {
@@ -76,8 +75,46 @@ fn rule(word: &str, problem: &Problem) -> Masked {
     }
 }
 
+/// Presets, without their sign.
+const PRESETS: [&str; 2] = ["public", "public-scripts"];
+/// Rules that have no sign.
+const KEYWORDS: [&str; 6] =
+    ["allkeys", "resetkeys", "allchannels", "resetchannels", "allcommands", "nocommands"];
+
+fn categories() -> Vec<&'static str> {
+    Categories::ALL.iter().map(|(_, name)| *name).chain(["all"]).collect()
+}
+
+/// Returns the rule that was probably meant by a word that is none, out of the presets, categories and keywords.
+fn meant(word: &str) -> Option<String> {
+    let name = word.trim_start_matches(['(', '+', '-']);
+    let sign = word.chars().find(|sign| matches!(sign, '+' | '-'));
+    match name.strip_prefix('@') {
+        Some(name) => {
+            let preset = closest(name, &PRESETS).filter(|_| sign != Some('-'));
+            let category = closest(name, &categories());
+            match (preset, category, sign) {
+                (Some(preset), ..) => Some(format!("'@{preset}'")),
+                (None, Some(category), Some(sign)) => Some(format!("'{sign}@{category}'")),
+                (None, Some(category), None) => Some(format!("'+@{category}' or '-@{category}'")),
+                (None, None, _) => None,
+            }
+        }
+        None if sign.is_none() => {
+            let preset = closest(name, &PRESETS).map(|preset| format!("'@{preset}'"));
+            preset.or_else(|| closest(name, &KEYWORDS).map(|keyword| format!("'{keyword}'")))
+        }
+        None => None,
+    }
+}
+
 /// The right form, without words of the file.
-fn hint(problem: &Problem) -> Message {
+fn hint(word: &str, problem: &Problem) -> Message {
+    if matches!(problem, Problem::NotARule | Problem::UnknownCategory)
+        && let Some(meant) = meant(word)
+    {
+        return message!("did you mean {}?", Masked::known(&meant));
+    }
     match problem {
         Problem::ArgumentOfSubcommand(_) => {
             "rules cannot match arguments of a subcommand: remove them".into()

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::address::Address;
 use crate::fields::{Fields, named};
-use crate::message::{Masked, Message, message, nearest};
+use crate::message::{Masked, Message, did_you_mean, message};
 use crate::model::{Connections, Credentials, Upstream};
 use crate::problem::Position;
 use crate::raw::Node;
@@ -60,11 +60,10 @@ impl<'n> Upstreams<'n> {
             return Some(*index);
         }
         let known: Vec<&str> = self.list.iter().map(|read| read.name).collect();
-        let hint = match nearest(name, &known) {
-            Some(name) => message!("did you mean '{}'?", Masked::name(name)),
-            None if known.is_empty() => "add it under upstreams".into(),
-            None => message!("known upstreams: {}", Masked::names(known.iter().copied())),
-        };
+        let hint = did_you_mean(name, &known, || match known.is_empty() {
+            true => "add it under upstreams".into(),
+            false => message!("known upstreams: {}", Masked::names(known.iter().copied())),
+        });
         let message = message!("unknown upstream '{}'", Masked::near(name, &known));
         scope.problems.error(place, message, hint);
         None

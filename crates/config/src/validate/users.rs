@@ -11,7 +11,7 @@ use super::groups::Groups;
 use super::rules;
 use super::upstreams::{self, Upstreams};
 use crate::fields::{Fields, named};
-use crate::message::{Masked, message, nearest};
+use crate::message::{Masked, did_you_mean, message};
 use crate::model::User;
 use crate::problem::Position;
 use crate::raw::{Node, Value};
@@ -147,13 +147,10 @@ impl Users<'_> {
             let Some(name) = value::text(item, "users", &mut scope.problems) else { continue };
             let Some(index) = self.index.get(name) else {
                 let known: Vec<&str> = self.list.iter().map(|(name, ..)| *name).collect();
-                let hint = match nearest(name, &known) {
-                    Some(meant) => message!("did you mean '{}'?", Masked::name(meant)),
-                    None if known.is_empty() => {
-                        "there are no users: add users: {NAME: {password: ...}}".into()
-                    }
-                    None => message!("known users: {}", Masked::names(known.iter().copied())),
-                };
+                let hint = did_you_mean(name, &known, || match known.is_empty() {
+                    true => "there are no users: add users: {NAME: {password: ...}}".into(),
+                    false => message!("known users: {}", Masked::names(known.iter().copied())),
+                });
                 let message = message!("unknown user '{}'", Masked::near(name, &known));
                 scope.problems.error(&item.place, message, hint);
                 continue;

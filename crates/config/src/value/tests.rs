@@ -33,6 +33,34 @@ fn durations() {
 }
 
 #[test]
+fn durations_in_words_are_understood() {
+    for (text, meant) in [
+        ("5 minutes", "write 5m"),
+        ("5 m", "write 5m"),
+        ("1 hour", "write 1h"),
+        ("90 Sec.", "write 90s"),
+        ("2 weeks", "write 14d"),
+        ("250 milliseconds", "write 250ms"),
+        ("5min", "write 5m"),
+    ] {
+        assert_eq!(parse_duration(text), Err(meant.into()), "{text}");
+        let shown = Masked::of(text).to_string();
+        assert!(shown == text || text.contains('.'), "{shown}");
+    }
+    for (text, meant) in [
+        ("50/s", Some((50, 1, "s"))),
+        ("50 per second", Some((50, 1, "s"))),
+        ("10 / minute", Some((10, 1, "m"))),
+        ("10/5 minutes", Some((10, 5, "m"))),
+        ("0/s", None),
+        ("s/50", None),
+        ("50", None),
+    ] {
+        assert_eq!(rate_meant(text), meant, "{text}");
+    }
+}
+
+#[test]
 fn sizes() {
     for (text, bytes) in [
         ("1", 1),
@@ -44,7 +72,9 @@ fn sizes() {
     ] {
         assert_eq!(parse_size(text), Ok(bytes), "{text}");
     }
-    for (text, hint) in [("10MB", "write 10MiB"), ("10k", "write 10KiB"), ("1gb", "write 1GiB")] {
+    for (text, hint) in
+        [("10MB", "write 10MiB"), ("10k", "write 10KiB"), ("1gb", "write 1GiB"), ("10 MB", "write 10MiB")]
+    {
         assert_eq!(parse_size(text), Err(hint.into()));
     }
     for text in ["", "KiB", "1.5MiB", "064KiB", "-1", "1 MiB", "18446744073709551615KiB", "1PiB"] {

@@ -26,6 +26,12 @@ impl Groups<'_> {
             scope.own_entries += 1;
         }
         match &node.value {
+            // "A\n - B" reads as the range "A - B".
+            Value::Scalar(_) if node.folded => {
+                let message = "YAML reads these lines as one value";
+                let hint = "begin the line of each entry with '- ', or write [203.0.113.9, 203.0.113.0/24]";
+                scope.problems.error(&node.place, message, hint);
+            }
             Value::Scalar(text) => {
                 if let Some(cidr) = self.address(text, &node.place, scope) {
                     add(id, source, cidr, &node.place, Meta::default(), policy, scope);

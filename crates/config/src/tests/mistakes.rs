@@ -1,0 +1,49 @@
+//! Mistakes that people make in YAML: each is answered where it stands, with what to do.
+
+use super::*;
+
+/// The text, and the place and a part of the message or of the hint of one of its problems.
+const MISTAKES: [(&str, (u32, u32), &str); 20] = [
+    ("listeners:\n  - name: a\n    bind: b\n   upstream: c\n", (4, 4), "check the indentation"),
+    ("listeners:\n  - name: a\n    bind: b\n     upstream: c\n", (4, 14), "check the indentation"),
+    ("listeners:\n  - name: a\n\tbind: b\n", (2, 11), "indent with spaces"),
+    ("listeners:\n\t- name: a\n", (2, 2), "indent with spaces"),
+    ("listeners:\n  - name: a\n  bind: b\n", (3, 3), "begin this line in the same column"),
+    ("listeners:\n  name: a\n", (2, 3), "begin each listener with '- '"),
+    ("listeners:\n- name: a\nbind: b\n", (3, 1), "'bind' belongs to a listener: check the indentation"),
+    ("upstreams:\nmain:\n  address: redis:6379\n", (2, 1), "'upstreams' above it has no value"),
+    ("groups:\n  a:\n    - 192.0.2.1\n   - 192.0.2.2\n", (4, 4), "begin this line in the same column"),
+    ("groups:\n  a: 192.0.2.1\n    - 192.0.2.9\n", (2, 6), "begin the line of each entry with '- '"),
+    ("groups:\n  a: 192.0.2.1\n     192.0.2.9\n", (2, 6), "YAML reads these lines as one value"),
+    ("groups:\n  a: [192.0.2.1\n  b: [192.0.2.2]\n", (3, 4), "check the indentation"),
+    ("groups:\n  a:[192.0.2.1]\n", (2, 3), "write a space behind each ':'"),
+    ("groups:\n  a\n    - 192.0.2.1\n", (2, 3), "write ':' behind the name"),
+    ("groups:\n  a:\n    - 192.0.2.1\n    -192.0.2.2\n", (4, 5), "write a space behind '-'"),
+    ("groups:\n   a: []\n  b: []\n", (3, 3), "begin this line in the same column"),
+    ("listeners: [{allow: [*]}]\n", (1, 22), "everybody is 0.0.0.0/0"),
+    ("listeners: [{acl: @public}]\n", (1, 19), "put quotes around the value"),
+    ("timeouts: {idle: 5m}\n", (1, 1), "'timeouts' belongs to limits: check the indentation"),
+    ("limits: {idle: 5m}\n", (1, 10), "'idle' belongs to limits.timeouts"),
+];
+
+#[test]
+fn mistakes_in_yaml_have_a_place_and_a_hint() {
+    for (text, place, told) in MISTAKES {
+        let problems = Files::new().with("portcullis.yaml", text).load().unwrap_err();
+        let found = problems.iter().any(|problem| {
+            let said = format!("{}\n{}", problem.message(), problem.hint().unwrap_or_default());
+            (problem.line(), problem.column()) == place && said.contains(told)
+        });
+        assert!(found, "{text}\n{told}\n{problems:#?}");
+    }
+}
+
+/// Text over several lines is no mistake where text is meant.
+#[test]
+fn a_note_may_have_several_lines() {
+    let text = PLAIN
+        .replace("[203.0.113.0/24]", "\n    note: see\n      - the ticket\n    entries: [203.0.113.0/24]");
+    let config = Files::new().with("portcullis.yaml", text).config();
+    let office = config.policy().group("office").unwrap();
+    assert_eq!(office.entries().next().unwrap().note, Some("see - the ticket"));
+}
