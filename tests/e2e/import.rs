@@ -66,9 +66,9 @@ fn is_served(source: &str, port: u16) -> bool {
 }
 
 struct Peer {
-    directory: tempfile::TempDir,
-    // This field ends the program when the peer is dropped.
+    // This field ends the program when the peer is dropped, before the files of the program are removed.
     _process: Process,
+    directory: tempfile::TempDir,
     ports: Vec<u16>,
 }
 

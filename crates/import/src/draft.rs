@@ -1,6 +1,7 @@
 //! The configuration while an import builds it, until it is printed.
 
 mod name;
+mod rate;
 mod yaml;
 
 use portcullis_config::message::{Masked, message};
@@ -12,6 +13,7 @@ use super::place::Bind;
 use super::review::{Granted, Review};
 use super::sources::{Sources, UNSPECIFIED};
 use name::{sanitised, unique};
+pub(super) use rate::{Period, Rate, Unit};
 
 /// The most entries that a printed file may hold. The loader accepts far more from one YAML file.
 const MOST_ENTRIES: usize = 50_000;
@@ -119,8 +121,7 @@ pub(super) enum ServerTrust {
 pub(super) struct Limits {
     pub(super) clients: Option<u64>,
     pub(super) source_clients: Option<u64>,
-    /// A rate in the form of the configuration: `20/10s`.
-    pub(super) source_connects: Option<String>,
+    pub(super) source_connects: Option<Rate>,
 }
 
 #[derive(Debug)]

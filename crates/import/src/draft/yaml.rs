@@ -146,7 +146,7 @@ impl fmt::Display for Limits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let source = [
             self.source_clients.map(|clients| format!("clients: {clients}")),
-            self.source_connects.as_ref().map(|rate| format!("connects: {rate}")),
+            self.source_connects.map(|rate| format!("connects: {rate}")),
         ];
         let source: Vec<String> = source.into_iter().flatten().collect();
         let all = [

@@ -92,7 +92,7 @@ impl<'s> Frontend<'s> {
         let mut limits = Limits { clients: form.clients.or(self.front.clients), ..Limits::default() };
         let stages = self.later().chain((senders.is_none()).then_some(&self.front.rules.connection));
         for limit in stages.flat_map(|stage| &stage.limits) {
-            limits::add(&mut limits, limit);
+            limits::add(&mut limits, limit, self.front.section.line, notes);
         }
         let section = self.front.section;
         let senders =

@@ -3,15 +3,16 @@
 use std::collections::HashMap;
 
 use super::section::{Kind, Section};
-use crate::draft;
+use crate::draft::{self, Period, Rate, Unit};
+use crate::notes::Notes;
 
 /// A limit on the connections of one source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Limit {
     /// The most connections at a time.
     Clients(u64),
-    /// The most new connections in a period. The period is written as in the configuration: `10s`.
-    Connects(u64, String),
+    /// The most new connections in a period.
+    Connects(Rate),
 }
 
 /// The stick tables of the file, and the table of each counter in one section.
@@ -19,7 +20,7 @@ pub(super) enum Limit {
 pub(super) struct Tables {
     own: String,
     /// The period of `store conn_rate(PERIOD)`, by the name of the table.
-    rates: HashMap<String, String>,
+    rates: HashMap<String, Period>,
     /// The table of each counter `track-scN src`. `None` if the counter tracks something else.
     counters: HashMap<String, Option<String>>,
 }
@@ -77,14 +78,14 @@ impl Tables {
         };
         match counts {
             "cur" => Some(Limit::Clients(most)),
-            "rate" => Some(Limit::Connects(most, self.rates.get(&table)?.clone())),
+            "rate" => Some(Limit::Connects(Rate { most, period: *self.rates.get(&table)? })),
             _ => None,
         }
     }
 }
 
 /// Returns the period of `conn_rate(10s)` in the list of values that a table stores.
-fn period(stored: &str) -> Option<String> {
+fn period(stored: &str) -> Option<Period> {
     let rate = stored.split(',').find_map(|item| item.strip_prefix("conn_rate("));
     let rate = match rate {
         Some(rate) => rate.strip_suffix(')')?,
@@ -93,23 +94,33 @@ fn period(stored: &str) -> Option<String> {
     let digits = rate.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = rate.split_at(digits);
     let number: u64 = number.parse().ok().filter(|number| *number > 0)?;
-    match unit {
+    let unit = match unit {
         // HAProxy reads a number without a unit as milliseconds.
-        "" | "ms" => Some(format!("{number}ms")),
-        "s" | "m" | "h" | "d" => Some(format!("{number}{unit}")),
-        _ => None,
-    }
+        "" | "ms" => Unit::Milliseconds,
+        "s" => Unit::Seconds,
+        "m" => Unit::Minutes,
+        "h" => Unit::Hours,
+        "d" => Unit::Days,
+        _ => return None,
+    };
+    Some(Period { number, unit })
 }
 
-/// Adds a limit to the limits of a listener. Of several limits on connections at a time the lowest applies. Of several
-/// rates the first applies.
-pub(super) fn add(limits: &mut draft::Limits, limit: &Limit) {
+/// Adds a limit to the limits of a listener, whose section begins at `line`. Of several limits on connections at a time
+/// the lowest applies. A listener has one rate: of several, the one with the fewest connections on average applies.
+pub(super) fn add(limits: &mut draft::Limits, limit: &Limit, line: usize, notes: &mut Notes) {
     match limit {
         Limit::Clients(most) => {
             limits.source_clients = Some(limits.source_clients.map_or(*most, |other| other.min(*most)));
         }
-        Limit::Connects(most, period) => {
-            limits.source_connects.get_or_insert_with(|| format!("{most}/{period}"));
+        Limit::Connects(rate) => {
+            let other = limits.source_connects.filter(|other| other != rate);
+            if other.is_some() {
+                let text = "it has several limits on the rate of connections, and the gate has one: the rate with the \
+                            fewest connections on average is used";
+                notes.remark(line, text);
+            }
+            limits.source_connects = Some(other.filter(|other| other.is_lower_than(*rate)).unwrap_or(*rate));
         }
     }
 }

@@ -31,6 +31,22 @@ fn limits_become_limits() {
         assert_eq!(imported.admits("a", "10.1.0.1"), !rules.contains("10.1"), "{rules}");
         assert!(!imported.admits("a", "8.8.8.8"), "{rules}");
     }
+    // A listener has one rate: the lowest on average, whatever its place in the file.
+    let both = |first: &str, second: &str| {
+        haproxy(
+            &"backend slow\n stick-table type ip size 1m store conn_rate(60s)\nlisten a\n bind :6379\n stick-table type ip size 1m store conn_rate(10s)\n server s 10.0.0.5:6379\n tcp-request connection track-sc0 src\n tcp-request connection track-sc1 src table slow\n tcp-request connection reject if { sc0_conn_rate gt 20 }\n tcp-request connection reject if {first}\n tcp-request connection reject if {second}\n"
+                .replace("{first}", first)
+                .replace("{second}", second),
+        )
+    };
+    const SLOW: &str = "{ sc1_conn_rate gt 60 }";
+    const SAME: &str = "{ sc0_conn_rate gt 20 }";
+    for (first, second) in [(SLOW, SAME), (SAME, SLOW)] {
+        let imported = both(first, second);
+        assert!(imported.yaml.contains("connects: 60/60s"), "{}", imported.yaml);
+        assert!(imported.notes.contains("several limits on the rate of connections"), "{}", imported.notes);
+    }
+    assert!(!both(SAME, SAME).notes.contains("several limits"));
     // Counters of something else, and conditions with further tests, refuse all clients that they may match.
     for rules in [
         " tcp-request connection reject if { sc1_conn_rate gt 20 }\n",
