@@ -6,6 +6,7 @@ mod admission;
 mod async_client;
 mod attacks;
 mod blocking;
+mod cli;
 mod client_reply;
 mod clients;
 mod command_rules;

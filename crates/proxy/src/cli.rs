@@ -1,11 +1,14 @@
 //! The command line.
 
 pub mod check;
+pub mod completions;
 pub mod explain;
 pub mod groups;
 pub mod hash_password;
 pub mod import;
+pub mod man;
 pub mod run;
+pub mod version;
 
 #[cfg(test)]
 mod tests;
@@ -15,7 +18,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use portcullis_config::default_path;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
@@ -24,9 +27,24 @@ pub const BAD_USAGE: u8 = 64;
 /// EX_CONFIG of sysexits.h.
 pub const BAD_CONFIG: u8 = 78;
 
+/// The name of the program.
+const NAME: &str = "portcullis";
+
+/// The variable that names the configuration file where `--config` does not.
+const CONFIG_VARIABLE: &str = "PORTCULLIS_CONFIG";
+
+/// The end of `--help`: there is no published address of the documentation yet, so the page that packages install.
+const AFTER_HELP: &str = "\
+Environment:
+  PORTCULLIS_CONFIG  The configuration file, unless --config names one
+
+'portcullis help COMMAND' explains a command and its options.
+
+Documentation: file:///usr/share/doc/portcullis/README.md, or README.md and docs/ of the source";
+
 /// A proxy for a private Redis that admits only the networks you choose
 #[derive(Debug, Parser)]
-#[command(name = "portcullis", version, arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(name = NAME, version = version::VERSION, arg_required_else_help = true, after_help = AFTER_HELP)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -49,6 +67,14 @@ enum Command {
     /// The password is read from the terminal without echo, or from standard input. It is never an argument, which other
     /// users can see. Write the digest as {sha256: DIGEST} in the configuration, or as #DIGEST in ACL SETUSER of Redis.
     HashPassword(hash_password::HashPasswordArgs),
+    /// Print a script that completes subcommands and options in a shell
+    ///
+    /// For bash and one user: portcullis completions bash > ~/.local/share/bash-completion/completions/portcullis
+    Completions(completions::CompletionsArgs),
+    /// Print a manual page, or write all of them into a directory
+    Man(man::ManArgs),
+    /// Print version, commit and build
+    Version(version::VersionArgs),
 }
 
 /// Runs the subcommand. The exit code is 0, [`BAD_USAGE`], [`BAD_CONFIG`], or 1 for a failure.
@@ -77,26 +103,67 @@ fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Groups(args) => groups::run(&args),
         Command::Import(args) => import::run(&args),
         Command::HashPassword(args) => hash_password::run(&args),
+        Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
+        Command::Version(args) => version::run(&args),
     }
 }
 
-/// The error where no configuration was named and none is at a default path.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no configuration: neither ./portcullis.yaml nor {} exists; name one with --config FILE", .default.display())]
-pub struct NoConfiguration {
-    default: PathBuf,
+/// The definition of all commands and options.
+fn command() -> clap::Command {
+    Cli::command()
 }
 
-/// Returns the configuration to read: the named one, or the first default path that exists.
+/// The error where there is no configuration to read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoConfiguration {
+    /// No file was named, and none is at a default path.
+    #[error(
+        "no configuration: neither ./portcullis.yaml nor {} exists; name one with --config FILE or in {CONFIG_VARIABLE}",
+        .0.display()
+    )]
+    Nowhere(PathBuf),
+    /// The variable names a file that is not there.
+    #[error("{CONFIG_VARIABLE} names {}, which does not exist; correct it, or name a file with --config FILE", .0.display())]
+    Absent(PathBuf),
+}
+
+/// Returns the configuration to read: the file that `--config` names, else the one of the variable `PORTCULLIS_CONFIG`,
+/// else the first default path that exists.
 ///
 /// # Errors
-/// No configuration was named, and there is none at a default path.
+/// No configuration was named and none is at a default path, or the variable names a file that does not exist.
 pub fn config_path(named: Option<&Path>) -> Result<PathBuf, NoConfiguration> {
-    let path = named.map_or_else(default_path, Path::to_path_buf);
-    if named.is_none() && !path.exists() {
-        return Err(NoConfiguration { default: path });
+    choose_path(named, config_variable())
+}
+
+/// The file that the environment names. An empty variable counts as unset, because compose files write it so.
+fn config_variable() -> Option<PathBuf> {
+    std::env::var_os(CONFIG_VARIABLE).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
+fn choose_path(named: Option<&Path>, variable: Option<PathBuf>) -> Result<PathBuf, NoConfiguration> {
+    if let Some(named) = named {
+        return Ok(named.to_path_buf());
     }
-    Ok(path)
+    if let Some(path) = variable {
+        return if path.exists() { Ok(path) } else { Err(NoConfiguration::Absent(path)) };
+    }
+    let path = default_path();
+    if path.exists() { Ok(path) } else { Err(NoConfiguration::Nowhere(path)) }
+}
+
+/// Prints to standard output. A reader that closes the pipe has read enough. Exit 0; 1 when it cannot be written.
+fn print(text: &[u8]) -> ExitCode {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text).and_then(|()| stdout.flush()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            say(format_args!("cannot write to standard output: {error}"));
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// Prints one line on standard error, before the log is started.

@@ -15,7 +15,7 @@ use super::{BAD_CONFIG, config_path, say};
 /// Validate the configuration as 'run' does, and report every problem or a summary.
 #[derive(clap::Args, Clone, Debug)]
 pub struct CheckArgs {
-    /// The configuration file [default: ./portcullis.yaml, then /etc/portcullis/portcullis.yaml]
+    /// The configuration file [default: PORTCULLIS_CONFIG, ./portcullis.yaml, /etc/portcullis/portcullis.yaml]
     #[arg(long, short, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Do not read secret files and variables; only check how they are written

@@ -27,7 +27,7 @@ pub struct ExplainArgs {
     /// Also explain whether this command is allowed: 'GET report:1'
     #[arg(long, value_name = "COMMAND")]
     command: Option<String>,
-    /// The configuration file [default: ./portcullis.yaml, then /etc/portcullis/portcullis.yaml]
+    /// The configuration file [default: PORTCULLIS_CONFIG, ./portcullis.yaml, /etc/portcullis/portcullis.yaml]
     #[arg(long, short, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Print the answer as one JSON object

@@ -63,7 +63,7 @@ pub fn run(args: &GroupsArgs) -> ExitCode {
 /// Options of every subcommand.
 #[derive(clap::Args, Clone, Debug)]
 struct Common {
-    /// The configuration file [default: ./portcullis.yaml, then /etc/portcullis/portcullis.yaml]
+    /// The configuration file [default: PORTCULLIS_CONFIG, ./portcullis.yaml, /etc/portcullis/portcullis.yaml]
     #[arg(long, short, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Print the result as one JSON object

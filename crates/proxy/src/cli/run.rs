@@ -14,7 +14,7 @@ use super::{BAD_CONFIG, config_path, say};
 /// Options of `run`.
 #[derive(clap::Args, Clone, Debug)]
 pub struct RunArgs {
-    /// The configuration file [default: ./portcullis.yaml, then /etc/portcullis/portcullis.yaml]
+    /// The configuration file [default: PORTCULLIS_CONFIG, ./portcullis.yaml, /etc/portcullis/portcullis.yaml]
     #[arg(long, short, value_name = "FILE")]
     config: Option<PathBuf>,
 }

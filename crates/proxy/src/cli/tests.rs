@@ -1,5 +1,3 @@
-use clap::CommandFactory;
-
 use super::*;
 
 #[test]
@@ -7,17 +5,50 @@ fn the_definition_is_sound() {
     Cli::command().debug_assert();
 }
 
+const OFFERED: [&str; 9] =
+    ["run", "check", "explain", "groups", "import", "hash-password", "completions", "man", "version"];
+
 #[test]
 fn only_what_is_built_is_offered() {
     let names: Vec<_> =
         Cli::command().get_subcommands().map(|command| command.get_name().to_owned()).collect();
-    assert_eq!(names, ["run", "check", "explain", "groups", "import", "hash-password"]);
+    assert_eq!(names, OFFERED);
 }
 
 #[test]
 fn a_named_file_is_taken_as_it_is() {
     let named = Path::new("/nonexistent/gate.yaml");
     assert_eq!(config_path(Some(named)).unwrap(), named, "that it is absent is for the loader to say");
+}
+
+#[test]
+fn a_named_file_comes_before_the_variable() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let there = file.path().to_owned();
+    let absent = PathBuf::from("/nonexistent/gate.yaml");
+    let other = Path::new("other.yaml");
+    assert_eq!(choose_path(Some(other), Some(there.clone())).unwrap(), other);
+    assert_eq!(choose_path(None, Some(there.clone())).unwrap(), there);
+    assert_eq!(choose_path(None, Some(absent.clone())), Err(NoConfiguration::Absent(absent)));
+}
+
+#[test]
+fn every_command_has_a_manual_page_and_completions() {
+    let mut tree = command();
+    tree.build();
+    for name in OFFERED {
+        let sub = tree.find_subcommand(name).unwrap();
+        let mut page = Vec::new();
+        clap_mangen::Man::new(sub.clone()).render(&mut page).unwrap();
+        let page = String::from_utf8(page).unwrap();
+        assert!(page.contains(&format!(".TH portcullis-{name} 1")), "{page}");
+    }
+    for shell in <clap_complete::Shell as clap::ValueEnum>::value_variants() {
+        let mut script = Vec::new();
+        clap_complete::generate(*shell, &mut command(), NAME, &mut script);
+        let script = String::from_utf8(script).unwrap();
+        assert!(OFFERED.iter().all(|name| script.contains(name)), "{shell}");
+    }
 }
 
 #[test]
