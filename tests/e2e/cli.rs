@@ -1,5 +1,7 @@
 //! The command line itself: help, version, the default file, completions and manual pages.
 
+mod first_run;
+
 use std::path::Path;
 use std::process::{Command, Output};
 

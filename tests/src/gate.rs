@@ -63,6 +63,7 @@ pub struct GateBuilder {
     environment: Vec<(String, String)>,
     prefix: Vec<OsString>,
     whole: Option<String>,
+    options: Option<String>,
 }
 
 impl GateBuilder {
@@ -146,6 +147,12 @@ impl GateBuilder {
         self
     }
 
+    /// Starts with these options in place of the file, separated by spaces, and with `--admin`. `{port}` is replaced.
+    pub fn options(mut self, options: &str) -> Self {
+        self.options = Some(format!("{options} --admin 127.0.0.1:{{admin}}"));
+        self
+    }
+
     /// Runs the proxy under another command, such as `["prlimit", "--nofile=64:64"]`.
     pub fn under<S: AsRef<OsStr>>(mut self, prefix: impl IntoIterator<Item = S>) -> Self {
         self.prefix = prefix.into_iter().map(|s| s.as_ref().to_owned()).collect();
@@ -189,7 +196,11 @@ impl GateBuilder {
         let yaml = self.whole.as_ref().map_or_else(|| self.yaml(path, port, admin), |text| blanks.fill(text));
         fs::write(path.join("portcullis.yaml"), yaml).expect("writable");
         let mut words = self.prefix.clone();
-        words.extend([binary().into(), "run".into(), "--config".into(), path.join("portcullis.yaml").into()]);
+        words.extend([binary().into(), "run".into()]);
+        match &self.options {
+            Some(options) => words.extend(blanks.fill(options).split(' ').map(OsString::from)),
+            None => words.extend(["--config".into(), path.join("portcullis.yaml").into()]),
+        }
         let process = Process::start(path, "gate", &words[0], &words[1..], &self.environment);
         Gate { process, port, admin, secrets: self.secrets.clone(), blanks, directory }
     }

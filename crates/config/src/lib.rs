@@ -15,6 +15,7 @@ mod load;
 mod lock;
 pub mod message;
 mod model;
+mod origin;
 mod plain;
 mod problem;
 mod raw;
@@ -27,18 +28,19 @@ mod validate;
 mod value;
 mod version;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use portcullis_acl::Policy;
 
 pub use address::{Address, AdminBind, Bind, UnixSocket};
 pub use limits::{Limits, Tcp, Timeouts};
-pub use load::{Loaded, Reading, default_path, load, read};
+pub use load::{Loaded, Reading, default_path, load, read, read_document};
 pub use model::{
     Acl, Admin, Audit, AuditPath, Auth, Connections, Credentials, Listener, Log, LogFormat, LogLevel,
     Overflow, ProxyProtocol, Refusal, Reload, Upstream, User,
 };
+pub use origin::{Document, Origin};
 pub use problem::{Problem, Severity};
 pub use scope::LoadOptions;
 pub use scripts::ScriptLogin;
@@ -47,7 +49,7 @@ pub use version::{ConfigFile, Doubt, FileId};
 /// A valid configuration.
 #[derive(Debug)]
 pub struct Config {
-    path: PathBuf,
+    origin: Origin,
     listeners: Vec<Arc<Listener>>,
     upstreams: Vec<Arc<Upstream>>,
     users: Vec<Arc<User>>,
@@ -61,9 +63,14 @@ pub struct Config {
 }
 
 impl Config {
-    /// The path of its file, as it was named.
+    /// The path of its file, as it was named; for a document in memory, its name.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.origin.path()
+    }
+
+    /// The file or the document that it was read from.
+    pub fn origin(&self) -> &Origin {
+        &self.origin
     }
 
     /// The listeners, at least one; the index is the one for [`Policy::judge`].

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::origin::{Document, Origin};
 use super::problem::{Position, Problem};
 use super::scope::{LoadOptions, MAX_YAML_FILE, Scope};
 use super::version::{ConfigFile, Doubt};
@@ -34,6 +35,28 @@ pub fn load(path: &Path, options: &LoadOptions) -> Result<Loaded, Vec<Problem>> 
     read(path, options).result
 }
 
+impl Origin {
+    /// Reads and validates the configuration.
+    pub fn read(&self, options: &LoadOptions) -> Reading {
+        match self {
+            Self::File(path) => read(path, options),
+            Self::Document(document) => read_document(document, options),
+        }
+    }
+}
+
+/// Reads a document in memory like a file; it is not among the files of the result. Problems name the sources of its
+/// lines.
+pub fn read_document(document: &Arc<Document>, options: &LoadOptions) -> Reading {
+    let options = options.clone().with_document(document);
+    let mut reading = read(options.origin(Path::new("")).path(), &options);
+    match &mut reading.result {
+        Ok(loaded) => document.attribute(&mut loaded.warnings),
+        Err(problems) => document.attribute(problems),
+    }
+    reading
+}
+
 /// Reads like [`load`], and returns the files for a caller that watches them for changes.
 pub fn read(path: &Path, options: &LoadOptions) -> Reading {
     let mut scope = Scope::new(path, options);
@@ -58,7 +81,7 @@ pub fn default_path() -> PathBuf {
 
 fn config(path: &Path, scope: &mut Scope) -> Option<Config> {
     let start = Position::start_of(&scope.file);
-    if matches!(path.try_exists(), Ok(false)) {
+    if !scope.options.is_document(path) && matches!(path.try_exists(), Ok(false)) {
         scope.sources.push(ConfigFile::unread(path));
         let hint = "name a file with --config, or create one: see docs/configuration.md";
         scope.problems.error(&start, "the file does not exist", hint);

@@ -19,6 +19,11 @@ pub struct Problem {
 }
 
 impl Problem {
+    /// Names another place, which has no lines.
+    pub(super) fn move_to(&mut self, place: &str) {
+        *self = Self { file: place.to_owned(), line: 0, column: 0, ..self.clone() };
+    }
+
     /// The severity.
     pub fn severity(&self) -> Severity {
         self.severity
@@ -29,12 +34,12 @@ impl Problem {
         &self.file
     }
 
-    /// The line, from 1.
+    /// The line, from 1; 0 if the file is not one but an option of the command.
     pub fn line(&self) -> u32 {
         self.line
     }
 
-    /// The column, from 1, in characters.
+    /// The column, from 1, in characters; 0 where the line is.
     pub fn column(&self) -> u32 {
         self.column
     }
@@ -51,20 +56,26 @@ impl Problem {
 
     /// Writes the problem to the log as one line.
     pub fn log(&self) {
-        let Self { severity, file, line, column, message, .. } = self;
-        let hint = self.hint().map(tracing::field::display);
+        let Self { severity, message, .. } = self;
+        let (place, hint) = (self.place(), self.hint().map(tracing::field::display));
         match severity {
-            Severity::Error => tracing::error!(hint, "{file}:{line}:{column}: {severity}: {message}"),
-            Severity::Warning => tracing::warn!(hint, "{file}:{line}:{column}: {severity}: {message}"),
-            Severity::Note => tracing::info!(hint, "{file}:{line}:{column}: {severity}: {message}"),
+            Severity::Error => tracing::error!(hint, "{place}: {severity}: {message}"),
+            Severity::Warning => tracing::warn!(hint, "{place}: {severity}: {message}"),
+            Severity::Note => tracing::info!(hint, "{place}: {severity}: {message}"),
         }
+    }
+
+    /// `file:line:column`, or an option.
+    fn place(&self) -> String {
+        let Self { file, line, column, .. } = self;
+        if *line == 0 { file.clone() } else { format!("{file}:{line}:{column}") }
     }
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { severity, file, line, column, message, hint } = self;
-        write!(f, "{file}:{line}:{column}: {severity}: {message}")?;
+        let Self { severity, message, hint, .. } = self;
+        write!(f, "{}: {severity}: {message}", self.place())?;
         match hint {
             Some(hint) => write!(f, "\n  hint: {hint}"),
             None => Ok(()),

@@ -11,6 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use portcullis_acl::UnixSeconds;
 use sha2::{Digest, Sha256};
 
+use super::origin::{Document, Origin};
 use super::problem::{Position, Problems};
 pub(super) use super::version::MAX_TEXT_FILE;
 use super::version::{ConfigFile, Doubt, FileId, Predecessor, Version};
@@ -37,6 +38,7 @@ pub struct LoadOptions {
     now: Option<UnixSeconds>,
     instead: Option<Arc<Overlay>>,
     before: Option<Arc<Predecessor>>,
+    document: Option<Arc<Document>>,
 }
 
 /// A text that is read in place of a file's.
@@ -50,7 +52,7 @@ struct Overlay {
 impl LoadOptions {
     /// Reads all files and secrets, and compares entries with the clock.
     pub fn new() -> Self {
-        Self { secrets: true, now: None, instead: None, before: None }
+        Self { secrets: true, now: None, instead: None, before: None, document: None }
     }
 
     /// Does not read secret files and environment variables, and only checks how they are written. The result is for
@@ -76,7 +78,28 @@ impl LoadOptions {
         Ok(Self { instead: Some(Arc::new(overlay)), ..self })
     }
 
+    /// Reads this document as the main file.
+    pub(super) fn with_document(self, document: &Arc<Document>) -> Self {
+        Self { document: Some(Arc::clone(document)), ..self }
+    }
+
+    /// The origin of a configuration whose main file is at `path`.
+    pub(super) fn origin(&self, path: &Path) -> Origin {
+        match &self.document {
+            Some(document) => Origin::Document(Arc::clone(document)),
+            None => Origin::File(path.to_path_buf()),
+        }
+    }
+
+    /// Whether the document is read in place of this file.
+    pub(super) fn is_document(&self, path: &Path) -> bool {
+        self.document.as_ref().is_some_and(|document| document.is_at(path))
+    }
+
     fn text_of(&self, path: &Path) -> Option<&str> {
+        if let Some(document) = self.document.as_ref().filter(|document| document.is_at(path)) {
+            return Some(document.text());
+        }
         let overlay = self.instead.as_ref()?;
         let found = path.canonicalize().is_ok_and(|path| path == overlay.file);
         found.then_some(overlay.text.as_str())
@@ -228,7 +251,7 @@ impl Scope {
             Some(_) => Err(Unread::other(too_large(most))),
             None => read_bytes(path, most, writers).map(|(bytes, metadata)| (bytes, Some(metadata))),
         };
-        if self.sources.iter().all(|source| source.path != path) {
+        if !self.options.is_document(path) && self.sources.iter().all(|source| source.path != path) {
             let locked = read.as_ref().is_err_and(|unread| unread.locked);
             let digest = read.as_ref().ok().map(|(bytes, _)| Sha256::digest(bytes).into());
             let version = read.as_ref().ok().map(|(bytes, metadata)| {

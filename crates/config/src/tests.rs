@@ -9,7 +9,7 @@ mod secrets;
 mod tls;
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use portcullis_acl::{ClientAddr, CostLimits, Decision, UnixSeconds};

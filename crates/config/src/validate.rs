@@ -67,7 +67,7 @@ pub(super) fn config(tree: &Node, path: &Path, scope: &mut Scope) -> Option<Conf
     let listeners = listeners.finish(upstreams.as_deref().unwrap_or_default());
     let upstreams = upstreams?;
     Some(Config {
-        path: path.to_path_buf(),
+        origin: scope.options.origin(path),
         listeners: listeners?,
         upstreams,
         users: users.finish()?,

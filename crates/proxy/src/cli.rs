@@ -3,9 +3,11 @@
 pub mod check;
 pub mod completions;
 pub mod explain;
+pub mod forward;
 pub mod groups;
 pub mod hash_password;
 pub mod import;
+pub mod init;
 pub mod man;
 pub mod run;
 pub mod version;
@@ -52,7 +54,15 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Write a commented configuration to start from
+    ///
+    /// On a terminal it asks for what it needs. With an option of the forward, or without a terminal, it does not ask. What is
+    /// not given then has a default: --listen 0.0.0.0:6380 --to 127.0.0.1:6379 --allow 127.0.0.1
+    Init(init::InitArgs),
     /// Run the proxy until SIGTERM or SIGINT
+    ///
+    /// The configuration is a file, or the options of one forward: portcullis run --listen 0.0.0.0:6380 --to redis:6379 --allow
+    /// 203.0.113.0/24
     Run(run::RunArgs),
     /// Validate a configuration: report every problem, or a summary of what it does
     Check(check::CheckArgs),
@@ -97,6 +107,7 @@ fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         return ExitCode::FAILURE;
     }
     match cli.command {
+        Command::Init(args) => init::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Explain(args) => explain::run(&args),
@@ -119,7 +130,8 @@ fn command() -> clap::Command {
 pub enum NoConfiguration {
     /// No file was named, and none is at a default path.
     #[error(
-        "no configuration: neither ./portcullis.yaml nor {} exists; name one with --config FILE or in {CONFIG_VARIABLE}",
+        "no configuration: neither ./portcullis.yaml nor {} exists; 'portcullis init' writes one, --config FILE \
+         or {CONFIG_VARIABLE} names another",
         .0.display()
     )]
     Nowhere(PathBuf),

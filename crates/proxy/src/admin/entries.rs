@@ -9,10 +9,10 @@ use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use portcullis_config::LoadOptions;
 use portcullis_config::edit::{
     self, Applied, BadEntry, Change, Details, Edit, EditError, Method, NewEntry, Written,
 };
+use portcullis_config::{LoadOptions, Origin};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -181,7 +181,11 @@ async fn carry_out(
     plan: impl FnOnce(&std::path::Path, &LoadOptions) -> Result<Edit, EditError> + Send + 'static,
 ) -> Response {
     let _alone = state.edits.lock().await;
-    let config = state.process.store.current().config().path().to_owned();
+    let Origin::File(config) = state.process.store.current().config().origin().clone() else {
+        let hint = "restart it with a configuration file: 'portcullis run --print-config' with the same options prints one";
+        let message = "the proxy was started with options in place of a file: there is no file to edit";
+        return refusal(StatusCode::UNPROCESSABLE_ENTITY, "no_file", message, Some(hint.to_owned()));
+    };
     let done = run_on_thread("edit", move || {
         let edit = plan(&config, &LoadOptions::new())?;
         let applied = match writing {

@@ -3,13 +3,17 @@
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use portcullis_config::{Config, ConfigFile, LoadOptions, Loaded, Problem, Reading, read};
+use portcullis_config::{
+    Config, ConfigFile, Document, LoadOptions, Loaded, Origin, Problem, Reading, read, read_document,
+};
 
 use crate::{app, log};
 
 use super::check::report;
-use super::{BAD_CONFIG, config_path, say};
+use super::forward::{Comments, ForwardArgs};
+use super::{BAD_CONFIG, BAD_USAGE, CONFIG_VARIABLE, config_path, config_variable, print, say};
 
 /// Options of `run`.
 #[derive(clap::Args, Clone, Debug)]
@@ -17,11 +21,19 @@ pub struct RunArgs {
     /// The configuration file [default: PORTCULLIS_CONFIG, ./portcullis.yaml, /etc/portcullis/portcullis.yaml]
     #[arg(long, short, value_name = "FILE")]
     config: Option<PathBuf>,
+    #[command(flatten)]
+    forward: ForwardArgs,
+    /// Print the configuration that these options stand for, and do not run
+    #[arg(long, help_heading = "Forward")]
+    print_config: bool,
 }
 
-/// Reads the configuration and runs until a signal stops it. Exit 0; 78 for a bad configuration; 1 when it cannot start,
-/// or a second signal stops it.
+/// Reads the configuration and runs until a signal stops it. Exit 0; 64 for bad options; 78 for a bad configuration; 1
+/// when it cannot start, or a second signal stops it.
 pub fn run(args: &RunArgs) -> ExitCode {
+    if args.forward.is_given() || args.print_config {
+        return run_forward(args);
+    }
     let path = match config_path(args.config.as_deref()) {
         Ok(path) => path,
         Err(error) => {
@@ -39,6 +51,68 @@ pub fn run(args: &RunArgs) -> ExitCode {
     }
 }
 
+/// Why options do not describe a forward.
+#[derive(Debug, thiserror::Error)]
+enum BadForward {
+    #[error(
+        "--config cannot be combined with --listen, --to, --allow, --password-file, --admin and --print-config: these \
+         options take the place of a file"
+    )]
+    WithFile,
+    #[error(
+        "{0} is missing: without a file the proxy needs --listen ADDRESS, --to REDIS and --allow CIDR, such as 'portcullis \
+         run --listen 0.0.0.0:6380 --to redis:6379 --allow 203.0.113.0/24'"
+    )]
+    Missing(&'static str),
+    #[error("cannot read the current directory, which relative paths need: {0}")]
+    Directory(#[from] io::Error),
+}
+
+/// Runs without a file, or prints the file that the options stand for.
+fn run_forward(args: &RunArgs) -> ExitCode {
+    let document = match forward(args) {
+        Ok(document) => Arc::new(document),
+        Err(error) => {
+            say(format_args!("{error}"));
+            return ExitCode::from(BAD_USAGE);
+        }
+    };
+    let options = LoadOptions::new();
+    // Printing needs no secret; the password may be on another machine.
+    let options = if args.print_config { options.without_secrets() } else { options };
+    let Reading { result, sources, .. } = read_document(&document, &options);
+    match result {
+        Ok(loaded) if args.print_config => {
+            let _ = report(&mut io::stderr().lock(), &loaded.warnings);
+            print(document.text().as_bytes())
+        }
+        Ok(loaded) => run_loaded(loaded, sources),
+        Err(problems) => {
+            let _ = report(&mut io::stderr().lock(), &problems);
+            say(format_args!(
+                "correct these options, or write a file with 'portcullis init', in which every key can be set"
+            ));
+            ExitCode::from(BAD_USAGE)
+        }
+    }
+}
+
+fn forward(args: &RunArgs) -> Result<Document, BadForward> {
+    let forward = &args.forward;
+    if args.config.is_some() {
+        return Err(BadForward::WithFile);
+    }
+    let needed = [
+        (forward.listen.is_empty(), "--listen"),
+        (forward.to.is_none(), "--to"),
+        (forward.allow.is_empty(), "--allow"),
+    ];
+    if let Some((_, name)) = needed.iter().find(|(is_missing, _)| *is_missing) {
+        return Err(BadForward::Missing(name));
+    }
+    Ok(forward.document(Comments::Without)?)
+}
+
 fn run_loaded(loaded: Loaded, sources: Vec<ConfigFile>) -> ExitCode {
     let Loaded { config, warnings } = loaded;
     // Held to the end: dropping it writes what is still queued.
@@ -50,6 +124,12 @@ fn run_loaded(loaded: Loaded, sources: Vec<ConfigFile>) -> ExitCode {
         }
     };
     warnings.iter().for_each(Problem::log);
+    if let (Origin::Document(_), Some(ignored)) = (config.origin(), config_variable()) {
+        tracing::warn!(
+            file = %ignored.display(),
+            "{CONFIG_VARIABLE} is ignored: the options of the command line describe the configuration"
+        );
+    }
     run_app(config, sources)
 }
 

@@ -5,8 +5,18 @@ fn the_definition_is_sound() {
     Cli::command().debug_assert();
 }
 
-const OFFERED: [&str; 9] =
-    ["run", "check", "explain", "groups", "import", "hash-password", "completions", "man", "version"];
+const OFFERED: [&str; 10] = [
+    "init",
+    "run",
+    "check",
+    "explain",
+    "groups",
+    "import",
+    "hash-password",
+    "completions",
+    "man",
+    "version",
+];
 
 #[test]
 fn only_what_is_built_is_offered() {

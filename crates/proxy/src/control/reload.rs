@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use portcullis_config::{
-    Admin, AdminBind, Bind, Config, ConfigFile, LoadOptions, Loaded, Problem, Reading, read,
+    Admin, AdminBind, Bind, Config, ConfigFile, LoadOptions, Loaded, Origin, Problem, Reading,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
@@ -54,7 +54,7 @@ pub(crate) trait FollowsToken: std::fmt::Debug {
 #[derive(Debug)]
 pub(crate) struct Reloader {
     process: Arc<Process>,
-    path: PathBuf,
+    origin: Origin,
     room: u64,
     /// Files of the configuration in force.
     in_force: Vec<ConfigFile>,
@@ -87,12 +87,12 @@ impl Reloader {
     /// `sources`.
     pub(crate) fn new(process: Arc<Process>, room: u64, sources: Vec<ConfigFile>, reach: Reach) -> Self {
         let first = process.store.current();
-        let path = first.config().path().to_owned();
+        let origin = first.config().origin().clone();
         let admin_bind = first.config().admin().map(|admin| admin.bind().clone());
         let Reach { acceptor, workers, watchers, admin } = reach;
         let (in_force, last) = (sources.clone(), sources);
         let writers = Writers::default();
-        Self { process, path, room, in_force, last, acceptor, workers, watchers, admin, admin_bind, writers }
+        Self { process, origin, room, in_force, last, acceptor, workers, watchers, admin, admin_bind, writers }
     }
 
     /// From now on files are compared with what is known of their writers.
@@ -159,7 +159,7 @@ impl Reloader {
         let mut unfinished = Unfinished::new();
         loop {
             let options = LoadOptions::new().after(&self.in_force, self.writers.created());
-            let reading = read_within(READING, self.path.clone(), self.last.clone(), options).await?;
+            let reading = read_within(READING, self.origin.clone(), self.last.clone(), options).await?;
             if reading.result.is_err() || !unfinished.wait(&reading.doubts, &self.writers).await? {
                 return Ok(reading);
             }
@@ -303,7 +303,7 @@ enum Unread {
 /// dropped.
 async fn read_within(
     limit: Duration,
-    path: PathBuf,
+    origin: Origin,
     known: Vec<ConfigFile>,
     options: LoadOptions,
 ) -> Result<Reading, Unread> {
@@ -311,7 +311,7 @@ async fn read_within(
     let reading = run_on_thread("reload", move || {
         // The caller may have given up.
         let _ = tell.send(known.iter().map(ConfigFile::now).collect());
-        read(&path, &options)
+        origin.read(&options)
     });
     match timeout(limit, reading).await {
         Ok(reading) => reading.ok_or(Unread::NoThread),

@@ -17,7 +17,8 @@ async fn a_pipe_without_a_writer_does_not_block_a_reload() {
     let known = vec![ConfigFile::unread(&path)];
     let pipe = dir.path().join("office.txt");
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    let late = read_within(Duration::from_millis(500), path.clone(), known.clone(), LoadOptions::new())
+    let origin = Origin::File(path.clone());
+    let late = read_within(Duration::from_millis(500), origin.clone(), known.clone(), LoadOptions::new())
         .await
         .unwrap_err();
     assert!(late.to_string().contains("a pipe without a writer"), "{late}");
@@ -28,6 +29,6 @@ async fn a_pipe_without_a_writer_does_not_block_a_reload() {
 
     std::fs::remove_file(&pipe).unwrap();
     std::fs::write(&pipe, "192.0.2.1\n").unwrap();
-    let reading = read_within(READING, path, known, LoadOptions::new()).await.unwrap();
+    let reading = read_within(READING, origin, known, LoadOptions::new()).await.unwrap();
     assert!(reading.result.is_ok(), "{:?}", reading.result);
 }
