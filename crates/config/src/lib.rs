@@ -46,6 +46,9 @@ pub use scope::LoadOptions;
 pub use scripts::ScriptLogin;
 pub use version::{ConfigFile, Doubt, FileId};
 
+/// The JSON Schema (draft 7) of a configuration file, with a description of each key, for editors.
+pub const SCHEMA: &str = include_str!("schema.json");
+
 /// A valid configuration.
 #[derive(Debug)]
 pub struct Config {

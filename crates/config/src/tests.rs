@@ -5,6 +5,7 @@ mod golden;
 mod hostile;
 mod lists;
 mod mistakes;
+mod schema;
 mod secrets;
 mod tls;
 

@@ -10,6 +10,7 @@ pub mod import;
 pub mod init;
 pub mod man;
 pub mod run;
+pub mod schema;
 pub mod version;
 
 #[cfg(test)]
@@ -77,6 +78,8 @@ enum Command {
     /// The password is read from the terminal without echo, or from standard input. It is never an argument, which other
     /// users can see. Write the digest as {sha256: DIGEST} in the configuration, or as #DIGEST in ACL SETUSER of Redis.
     HashPassword(hash_password::HashPasswordArgs),
+    /// Print the JSON Schema of the configuration, for editors
+    Schema(schema::SchemaArgs),
     /// Print a script that completes subcommands and options in a shell
     ///
     /// For bash and one user: portcullis completions bash > ~/.local/share/bash-completion/completions/portcullis
@@ -114,6 +117,7 @@ fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Groups(args) => groups::run(&args),
         Command::Import(args) => import::run(&args),
         Command::HashPassword(args) => hash_password::run(&args),
+        Command::Schema(args) => schema::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),
         Command::Version(args) => version::run(&args),

@@ -223,3 +223,10 @@ fn bad_options_name_the_option() {
     // A new user without a file is told how to get one.
     assert!(stderr(&portcullis(path, ["run"])).contains("'portcullis init' writes one"));
 }
+
+#[test]
+fn the_schema_is_json() {
+    let printed = stdout(&portcullis(Path::new("."), ["schema"]));
+    let schema: serde_json::Value = serde_json::from_str(&printed).expect("JSON");
+    assert!(schema["properties"]["listeners"]["description"].is_string(), "{schema}");
+}

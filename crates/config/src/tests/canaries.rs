@@ -14,7 +14,7 @@ use crate::raw::{self, Node};
 const MARK: &str = "7f41";
 
 /// Every key that there is. A key that is added to the format has to be added here: a test says so.
-const ALL_KEYS: &str = r#"
+pub(super) const ALL_KEYS: &str = r#"
 listener_defaults: {inline_commands: true}
 listeners:
   - name: public
@@ -97,7 +97,7 @@ const NAMED: [&str; 12] =
     ["select", "name", "file", "env", "cert", "key", "ca", "client_ca", "client_crl", "path", "unix", "acl"];
 
 /// A place in the tree: keys and numbers of items from the root.
-type Path = Vec<String>;
+pub(super) type Path = Vec<String>;
 
 #[test]
 fn no_message_repeats_a_value() {
@@ -212,14 +212,14 @@ fn the_document_of_this_test_has_every_key() {
     }
 }
 
-fn files() -> Files {
+pub(super) fn files() -> Files {
     Files::new()
         .with("pw", "a-password")
         .with("list.txt", "")
         .with("list.json", r#"{"prefixes": [{"ip_prefix": "192.0.2.0/24"}]}"#)
 }
 
-fn all_keys() -> Value {
+pub(super) fn all_keys() -> Value {
     let mut problems = Problems::default();
     let tree = raw::parse(ALL_KEYS, &Arc::from("keys"), &mut problems).expect("it is YAML");
     value(&tree)
@@ -237,7 +237,7 @@ fn value(node: &Node) -> Value {
     }
 }
 
-fn walk(tree: &Value, path: &mut Path, paths: &mut Vec<Path>) {
+pub(super) fn walk(tree: &Value, path: &mut Path, paths: &mut Vec<Path>) {
     paths.push(path.clone());
     let children: Vec<(String, &Value)> = match tree {
         Value::Array(items) => items.iter().enumerate().map(|(at, item)| (at.to_string(), item)).collect(),
@@ -251,7 +251,7 @@ fn walk(tree: &Value, path: &mut Path, paths: &mut Vec<Path>) {
     }
 }
 
-fn with(tree: &Value, path: &Path, mut change: impl FnMut(&mut Value)) -> Value {
+pub(super) fn with(tree: &Value, path: &Path, mut change: impl FnMut(&mut Value)) -> Value {
     let mut tree = tree.clone();
     let mut slot = &mut tree;
     for step in path {
@@ -276,7 +276,7 @@ fn text_problems(files: &Files, text: &str) -> String {
     problems.iter().map(|problem| format!("{problem}\n")).collect::<String>() + &json
 }
 
-fn load_text(files: &Files, text: &str) -> Vec<Problem> {
+pub(super) fn load_text(files: &Files, text: &str) -> Vec<Problem> {
     std::fs::write(files.path("portcullis.yaml"), text).unwrap();
     files.load().map_or_else(|problems| problems, |loaded| loaded.warnings)
 }

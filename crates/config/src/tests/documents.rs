@@ -6,12 +6,12 @@
 
 use super::*;
 
-fn root() -> &'static Path {
+pub(super) fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
 
 /// Regular files below a directory with one of these extensions.
-fn below(dir: &Path, extensions: &[&str]) -> Vec<PathBuf> {
+pub(super) fn below(dir: &Path, extensions: &[&str]) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in dir.read_dir().unwrap() {
         let path = entry.unwrap().path();
@@ -33,7 +33,7 @@ upstreams: {main: {address: '127.0.0.1:6379'}}
 ";
 
 /// The named blocks of a page, with the line each begins at.
-fn blocks(page: &str) -> Vec<(usize, String, String)> {
+pub(super) fn blocks(page: &str) -> Vec<(usize, String, String)> {
     let mut blocks = Vec::new();
     let mut lines = page.lines().enumerate();
     while let Some((at, line)) = lines.next() {

@@ -5,7 +5,7 @@ fn the_definition_is_sound() {
     Cli::command().debug_assert();
 }
 
-const OFFERED: [&str; 10] = [
+const OFFERED: [&str; 11] = [
     "init",
     "run",
     "check",
@@ -13,6 +13,7 @@ const OFFERED: [&str; 10] = [
     "groups",
     "import",
     "hash-password",
+    "schema",
     "completions",
     "man",
     "version",

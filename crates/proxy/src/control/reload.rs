@@ -92,7 +92,19 @@ impl Reloader {
         let Reach { acceptor, workers, watchers, admin } = reach;
         let (in_force, last) = (sources.clone(), sources);
         let writers = Writers::default();
-        Self { process, origin, room, in_force, last, acceptor, workers, watchers, admin, admin_bind, writers }
+        Self {
+            process,
+            origin,
+            room,
+            in_force,
+            last,
+            acceptor,
+            workers,
+            watchers,
+            admin,
+            admin_bind,
+            writers,
+        }
     }
 
     /// From now on files are compared with what is known of their writers.
