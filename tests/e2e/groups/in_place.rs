@@ -159,6 +159,21 @@ fn a_write_that_fails_is_undone() {
     }
 }
 
+/// The last entry of a deny list is removed where the file cannot be renamed over: the reload takes the empty list.
+#[test]
+fn a_deny_list_can_be_emptied_in_place() {
+    let redis = Redis::plain();
+    let yaml = edit(&watched(), "allow: [office]", "allow: [office], deny: [bad]");
+    let yaml = edit(&yaml, "[127.0.0.1]}", "[127.0.0.0/24], bad: {file: bad.txt, allow_empty: true}}");
+    let gate = Gate::before(&redis).config(&yaml).file("bad.txt", "127.0.0.2\n").start();
+    assert_refuses(&gate, "127.0.0.2");
+    let config = gate.directory().join("portcullis.yaml").display().to_string();
+    let remove = ["groups", "remove", "bad", "127.0.0.2", "--in-place", "--config", &config];
+    let report = gate.reload_after(|| drop(ran(portcullis(gate.directory(), remove)).assert_exit(0)));
+    assert_eq!(report["result"], "applied", "{report}");
+    assert_admits(&gate, "127.0.0.2");
+}
+
 /// Another program writes half a file under a lock, and takes longer than the loader usually waits.
 #[test]
 fn a_locked_file_is_not_read() {

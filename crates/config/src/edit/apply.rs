@@ -79,7 +79,9 @@ impl Edit {
     }
 
     fn write_in_place(&self, target: &Path, backup: Backup) -> Result<Applied, EditError> {
-        let backup = in_place::write(target, &self.before, &self.after, backup)?;
+        // The loader takes a file that was emptied in place for a cut one; a line break says that it is whole.
+        let after = if self.after.is_empty() { "\n" } else { &self.after };
+        let backup = in_place::write(target, &self.before, after, backup)?;
         Ok(Applied { owner_changed: false, in_place: true, backup })
     }
 }

@@ -66,14 +66,14 @@ fn the_old_text_is_kept_with_its_mode() {
     assert_eq!((after.ino(), after.mode()), (before.ino(), before.mode()));
     assert_eq!(fs::metadata(&backup).unwrap().mode(), before.mode());
 
-    // Shorter, and then empty.
+    // Shorter, and then without entries: an empty file would look cut.
     scene.plan("remove 192.0.2.1").unwrap().apply(Method::InPlace).unwrap();
     assert_eq!(fs::read_to_string(&file).unwrap(), "203.0.113.9\n");
     scene.plan("remove 203.0.113.9").unwrap().apply(Method::InPlace).unwrap();
-    assert_eq!(fs::read_to_string(&file).unwrap(), "");
+    assert_eq!(fs::read_to_string(&file).unwrap(), "\n");
     scene.plan("add 203.0.113.9").unwrap().apply(Method::InPlace).unwrap();
-    assert_eq!(fs::read_to_string(&file).unwrap(), "203.0.113.9\n");
-    assert_eq!(fs::read_to_string(&backup).unwrap(), "");
+    assert_eq!(fs::read_to_string(&file).unwrap(), "\n203.0.113.9\n");
+    assert_eq!(fs::read_to_string(&backup).unwrap(), "\n");
     assert_eq!(fs::read_dir(scene.path("groups")).unwrap().count(), 2, "nothing is left lying about");
 }
 
