@@ -157,19 +157,11 @@ impl Scope {
             Ok(bytes) => match String::from_utf8(bytes) {
                 Ok(text) => Some(text),
                 Err(error) => {
-                    let backup = backup_of(path);
                     let valid = error.utf8_error().valid_up_to();
                     let line = error.as_bytes()[..valid].iter().filter(|byte| **byte == b'\n').count() + 1;
                     let message =
                         message!("{} is not valid UTF-8, first on line {}", Masked::path(path), line);
-                    let hint = match error.as_bytes().starts_with(&UNFINISHED) {
-                        true => message!(
-                            "an edit of it was interrupted: restore it from {}",
-                            Masked::path(&backup)
-                        ),
-                        false => "save it as UTF-8".into(),
-                    };
-                    self.problems.error(mention, message, hint);
+                    self.problems.error(mention, message, hint_for_bytes(path, error.as_bytes()));
                     None
                 }
             },
@@ -273,6 +265,16 @@ const WHOLE_FILE: &str = "end the file with a newline, or write a new file and r
 fn last_line(path: &Path, text: &str) -> Position {
     let line = u32::try_from(text.lines().count()).unwrap_or(u32::MAX).max(1);
     Position { file: path.display().to_string().into(), line, column: 1 }
+}
+
+/// Returns the remedy for a file that is not UTF-8.
+fn hint_for_bytes(path: &Path, bytes: &[u8]) -> Message {
+    let backup = backup_of(path);
+    match (bytes.starts_with(&UNFINISHED), backup.is_file()) {
+        (false, _) => "save it as UTF-8".into(),
+        (true, true) => message!("an edit of it was interrupted: restore it from {}", Masked::path(&backup)),
+        (true, false) => "save it as UTF-8; if an edit was interrupted, restore it from your own copy".into(),
+    }
 }
 
 /// The treatment of a file that another program writes under a lock.

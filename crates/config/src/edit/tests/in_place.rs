@@ -181,8 +181,12 @@ fn the_loader_does_not_wait_without_end() {
 fn an_interrupted_edit_is_named_with_the_remedy() {
     let scene = Scene::new("list.yaml", "- 192.0.2.1\n");
     fs::write(scene.path("groups/list.yaml"), [&UNFINISHED, b"- 203.0.113.9\n".as_slice()].concat()).unwrap();
-    let problems = load(&scene.config(), &options()).unwrap_err();
-    let text: String = problems.iter().map(ToString::to_string).collect();
+    let told = || -> String {
+        load(&scene.config(), &options()).unwrap_err().iter().map(ToString::to_string).collect()
+    };
+    assert!(told().contains("if an edit was interrupted, restore it from your own copy"), "{}", told());
+    fs::write(scene.path("groups/list.yaml.bak"), "- 192.0.2.1\n").unwrap();
+    let text = told();
     assert!(text.contains("an edit of it was interrupted: restore it from "), "{text}");
     assert!(text.contains("list.yaml.bak"), "{text}");
 }
