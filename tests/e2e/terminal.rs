@@ -5,7 +5,7 @@ use std::path::Path;
 
 use e2e::gate::binary;
 use e2e::terminal::Terminal;
-use e2e::{Client, Redis, ports};
+use e2e::{Client, Redis};
 
 /// A proxy at a terminal in front of a Redis, after it has served one client.
 struct Shown {
@@ -16,17 +16,17 @@ struct Shown {
 
 impl Shown {
     fn start(top: &str, environment: &[(&str, &str)]) -> Self {
-        let (redis, port, directory) =
-            (Redis::plain(), ports::free(), tempfile::tempdir().expect("a directory"));
+        let (redis, directory) = (Redis::plain(), tempfile::tempdir().expect("a directory"));
         let yaml = format!(
-            "listeners: [{{name: public, bind: '127.0.0.1:{port}', upstream: main, allow: [127.0.0.1]}}]\n\
+            "listeners: [{{name: public, bind: 'unix:gate.sock', upstream: main, allow: [unix]}}]\n\
              upstreams: {{main: {{address: '{}'}}}}\nadmin: off\n{top}\n",
             redis.address()
         );
         fs::write(directory.path().join("portcullis.yaml"), yaml).expect("writable");
         let terminal = run(directory.path(), environment);
-        terminal.assert_shows("ready");
-        let mut client = Client::tcp(([127, 0, 0, 1], port).into());
+        let ready = if top.contains("json") { "\"message\":\"ready\"" } else { " ready\r\n" };
+        terminal.assert_shows(ready);
+        let mut client = Client::unix(&directory.path().join("gate.sock"));
         client.assert_reply("SET k v", "+OK");
         client.assert_reply("QUIT", "+OK");
         client.assert_closed();
@@ -44,7 +44,7 @@ fn lines_are_coloured_and_no_audit_is_between_them() {
     let screen = Shown::start("", &[("TERM", "xterm-256color")]).terminal.terminate();
     assert!(screen.contains("Z\x1b[0m \x1b[32mINFO \x1b[0m ready\r\n"), "{screen}");
     assert!(
-        screen.contains("listening \x1b[2mlistener=\x1b[0mpublic \x1b[2mbind=\x1b[0m127.0.0.1:"),
+        screen.contains("listening \x1b[2mlistener=\x1b[0mpublic \x1b[2mbind=\x1b[0munix:"),
         "{screen}"
     );
     assert!(screen.contains("no audit lines: standard output is a terminal; set audit.path"), "{screen}");
