@@ -43,10 +43,7 @@ fn run(directory: &Path, environment: &[(&str, &str)]) -> Terminal {
 fn lines_are_coloured_and_no_audit_is_between_them() {
     let screen = Shown::start("", &[("TERM", "xterm-256color")]).terminal.terminate();
     assert!(screen.contains("Z\x1b[0m \x1b[32mINFO \x1b[0m ready\r\n"), "{screen}");
-    assert!(
-        screen.contains("listening \x1b[2mlistener=\x1b[0mpublic \x1b[2mbind=\x1b[0munix:"),
-        "{screen}"
-    );
+    assert!(screen.contains("listening \x1b[2mlistener=\x1b[0mpublic \x1b[2mbind=\x1b[0munix:"), "{screen}");
     assert!(screen.contains("no audit lines: standard output is a terminal; set audit.path"), "{screen}");
     assert!(!screen.contains("\"event\":"), "{screen}");
 }

@@ -14,10 +14,11 @@ use tempfile::TempDir;
 use super::{Session, pages, top};
 
 /// Beginnings of the commands that no test here runs, with the place where they run.
-const ELSEWHERE: [(&str, &str); 12] = [
+const ELSEWHERE: [(&str, &str); 13] = [
     ("deploy/quickstart.sh", ".ci/run, with --check"),
     ("tests/run.sh", ".ci/run; some steps only by hand, because they fetch other programs"),
     ("cargo build", "tests/run.sh and deploy/quickstart.sh"),
+    ("PORTCULLIS_COMMIT=", "by hand: it builds the release again"),
     ("cargo test", "tests/run.sh unit e2e, all at once"),
     ("PORTCULLIS_GOLDEN=write", "by hand: it changes the repository"),
     ("E2E_SEED=", "by hand: it takes minutes; tests/run.sh e2e with other numbers"),
@@ -192,8 +193,9 @@ admin: {bind: "127.0.0.1:{admin}", token: {file: token}}
 "#;
 
 /// Paths of a machine, and the files of the test that replace them.
-const PLACES: [(&str, &str); 3] = [
+const PLACES: [(&str, &str); 4] = [
     ("/run/secrets/admin", "token"),
+    ("/run/secrets/redis", "token"),
     ("/usr/share/bash-completion/completions/portcullis", "completions"),
     ("/usr/local/share/man/man1", "."),
 ];
@@ -234,12 +236,10 @@ fn commands_of_the_page_on_operations_work() {
     gate.connect().assert_reply("PING", "-NOAUTH Authentication required.");
     let page = page("docs/operations.md");
     let mut ran = 0;
-    for command in commands(&page).iter().filter(|command| !command.starts_with("$ ")) {
-        // Each proxy of these tests is started with this command. The file for logrotate belongs to a machine with
-        // systemd.
-        if command.starts_with("portcullis run ") {
-            continue;
-        }
+    let runs = |command: &str| command.starts_with("portcullis run ") && !command.contains("--print-config");
+    // Each proxy of these tests is started with `run`. The file for logrotate belongs to a machine with systemd.
+    let is_here = |command: &&String| !command.starts_with("$ ") && !runs(command) && !is_elsewhere(command);
+    for command in commands(&page).iter().filter(is_here) {
         let mut both = variants(command).to_vec();
         both.dedup();
         for variant in both {
