@@ -16,6 +16,7 @@ mod differential;
 mod documentation;
 mod early;
 mod groups;
+mod hosts;
 mod import;
 mod inline;
 mod lifecycle;

@@ -102,6 +102,8 @@ pub struct Rule<'p> {
     pub group_index: Option<usize>,
     /// The network; `None` for the built-in `unix`.
     pub cidr: Option<Cidr>,
+    /// The host name in the file, where the entry is an address that the name resolved to.
+    pub host: Option<&'p str>,
     /// The operator's note on the entry, or on its group if the entry has none.
     pub note: Option<&'p str>,
     /// The owner of the entry, or of its group if the entry has none.

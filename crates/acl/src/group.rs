@@ -32,12 +32,14 @@ pub struct Meta {
     pub owner: Option<String>,
     /// The second from which the entry is ignored. On a group, it applies to each entry without its own.
     pub until: Option<UnixSeconds>,
+    /// The host name in the file, where the entry is an address that the name resolved to.
+    pub host: Option<String>,
 }
 
 impl Meta {
     /// Returns whether the operator gave no information.
     pub fn is_empty(&self) -> bool {
-        self.note.is_none() && self.owner.is_none() && self.until.is_none()
+        self.note.is_none() && self.owner.is_none() && self.until.is_none() && self.host.is_none()
     }
 }
 
@@ -72,7 +74,7 @@ impl GroupData {
 }
 
 /// All entries of all groups, each once. Sets refer to entries by number.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Entries {
     v4: Column<u32>,
     v6: Column<u128>,
@@ -210,6 +212,7 @@ impl Entries {
             group: data.name.as_deref(),
             group_index: None,
             cidr: self.cidr(which),
+            host: meta.and_then(|meta| meta.host.as_deref()),
             note: meta.and_then(|meta| meta.note.as_deref()).or(data.meta.note.as_deref()),
             owner: meta.and_then(|meta| meta.owner.as_deref()).or(data.meta.owner.as_deref()),
             until: self.until(which, groups),

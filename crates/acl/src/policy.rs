@@ -248,6 +248,7 @@ impl Policy {
             group: Some(UNIX_GROUP),
             group_index: self.names.get(&PolicyBuilder::UNIX).copied(),
             cidr: None,
+            host: None,
             note: None,
             owner: None,
             until: None,

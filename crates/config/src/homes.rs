@@ -43,7 +43,7 @@ pub(crate) const HOMES: [(&str, &str, &[&str]); 12] = [
     ("credentials", "credentials", &["username", "password"]),
     ("user", "a user", &["password", "upstream_credentials"]),
     ("group", "a group", &["entries", "allow_empty", "select"]),
-    ("entry", "an entry", &["cidr"]),
+    ("entry", "an entry", &["cidr", "host", "refresh", "keep", "private"]),
     (
         "limits",
         "limits",

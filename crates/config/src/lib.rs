@@ -10,6 +10,7 @@ mod address;
 pub mod edit;
 mod fields;
 mod homes;
+mod host;
 mod limits;
 mod load;
 mod lock;
@@ -28,12 +29,14 @@ mod validate;
 mod value;
 mod version;
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use portcullis_acl::Policy;
+use portcullis_acl::{Policy, PolicyBuilder};
 
 pub use address::{Address, AdminBind, Bind, UnixSocket};
+pub use host::{Admitted, Dropped, Host, HostName, MAX_ADDRESSES};
 pub use limits::{Limits, Tcp, Timeouts};
 pub use load::{Loaded, Reading, default_path, load, read, read_document};
 pub use model::{
@@ -50,13 +53,16 @@ pub use version::{ConfigFile, Doubt, FileId};
 pub const SCHEMA: &str = include_str!("schema.json");
 
 /// A valid configuration.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Config {
     origin: Origin,
     listeners: Vec<Arc<Listener>>,
     upstreams: Vec<Arc<Upstream>>,
     users: Vec<Arc<User>>,
     policy: Arc<Policy>,
+    hosts: Arc<[Host]>,
+    /// The policy as it was written, where there are host names: without their addresses.
+    written: Option<Arc<PolicyBuilder>>,
     limits: Limits,
     admin: Option<Admin>,
     audit: Audit,
@@ -99,6 +105,24 @@ impl Config {
     /// Access rules of all listeners.
     pub fn policy(&self) -> &Arc<Policy> {
         &self.policy
+    }
+
+    /// The host names in its groups and lists, in the order of the files.
+    pub fn hosts(&self) -> &[Host] {
+        &self.hosts
+    }
+
+    /// The same configuration, in which each host entry holds the addresses of its answer and no others. Addresses that
+    /// [`Host::admits`] drops never get into the policy.
+    #[must_use]
+    pub fn resolved(&self, answer: impl Fn(&Host) -> Vec<IpAddr>) -> Self {
+        let mut next = self.clone();
+        if let Some(written) = &self.written {
+            let mut policy = PolicyBuilder::clone(written);
+            self.hosts.iter().for_each(|host| host.add_to(&mut policy, &answer(host)));
+            next.policy = Arc::new(policy.build());
+        }
+        next
     }
 
     /// Limits of the process; those of a listener are [`Listener::limits`].

@@ -19,6 +19,17 @@ pub struct Problem {
 }
 
 impl Problem {
+    pub(super) fn new(severity: Severity, place: &Position, message: Message, hint: Message) -> Self {
+        Self {
+            severity,
+            file: place.file.to_string(),
+            line: place.line,
+            column: place.column,
+            message: message.into_string(),
+            hint: Some(hint.into_string()).filter(|hint| !hint.is_empty()),
+        }
+    }
+
     /// Names another place, which has no lines.
     pub(super) fn move_to(&mut self, place: &str) {
         *self = Self { file: place.to_owned(), line: 0, column: 0, ..self.clone() };
@@ -182,13 +193,6 @@ impl Problems {
             self.more += usize::from(severity == Severity::Error);
             return;
         }
-        self.list.push(Problem {
-            severity,
-            file: place.file.to_string(),
-            line: place.line,
-            column: place.column,
-            message: message.into_string(),
-            hint: Some(hint.into_string()).filter(|hint| !hint.is_empty()),
-        });
+        self.list.push(Problem::new(severity, place, message, hint));
     }
 }

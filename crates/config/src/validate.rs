@@ -48,7 +48,8 @@ pub(super) fn config(tree: &Node, path: &Path, scope: &mut Scope) -> Option<Conf
     let listeners = listeners::read(&mut fields, &limits, admin_bind, parts);
     fields.finish(&mut scope.problems);
 
-    groups.report_empty_files(scope);
+    groups.report_files_and_hosts(scope);
+    let (hosts, written) = groups.hosts(&policy);
     let policy = policy.build();
     listeners.judge_openness(&policy, scope);
     listeners.meet_users(scope);
@@ -57,7 +58,7 @@ pub(super) fn config(tree: &Node, path: &Path, scope: &mut Scope) -> Option<Conf
     if !scope.problems.has_errors() {
         groups.report_unused(scope);
         users.report_unused(scope);
-        listeners.report_empty(&policy, scope);
+        listeners.report_empty(&policy, &groups, scope);
         listeners.meet_upstreams(&upstreams, &users, scope);
         listeners.meet_scripts(&upstreams, &users, scope);
         listeners.meet_output_buffers(&patch, &upstreams, scope);
@@ -72,6 +73,8 @@ pub(super) fn config(tree: &Node, path: &Path, scope: &mut Scope) -> Option<Conf
         upstreams,
         users: users.finish()?,
         policy: Arc::new(policy),
+        hosts,
+        written,
         limits,
         admin: admin?,
         audit: audit?,

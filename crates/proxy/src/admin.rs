@@ -36,6 +36,7 @@ use portcullis_config::Admin;
 use secrecy::ExposeSecret;
 use tokio::sync::{Mutex, mpsc};
 
+use crate::control::names::NameTable;
 use crate::control::reload::{FollowsToken, Request};
 use crate::process::Process;
 use crate::upstream::health::Health;
@@ -49,6 +50,7 @@ use self::guard::Guard;
 pub(crate) struct AdminState {
     process: Arc<Process>,
     health: Arc<Health>,
+    names: Arc<NameTable>,
     guard: ArcSwap<Guard>,
     requests: mpsc::Sender<Request>,
     /// The lock that is held while a group is edited.
@@ -62,12 +64,14 @@ impl AdminState {
         admin: &Admin,
         process: Arc<Process>,
         health: Arc<Health>,
+        names: Arc<NameTable>,
         requests: mpsc::Sender<Request>,
     ) -> Arc<Self> {
         let guard = ArcSwap::from_pointee(Guard::of(admin));
         Arc::new(Self {
             process,
             health,
+            names,
             guard,
             requests,
             edits: Mutex::new(()),

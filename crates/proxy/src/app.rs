@@ -19,6 +19,7 @@ use self::shutdown::{Signals, Told};
 use self::threads::{AcceptThread, ThreadError, WorkerThread, drain};
 use crate::admin::{self, AdminState};
 use crate::audit::AuditError;
+use crate::control::names::{HostNames, NameTable};
 use crate::control::reload::{Reach, Reloader, Request};
 use crate::control::report::Trigger;
 use crate::control::topology::Watchers;
@@ -53,13 +54,14 @@ pub(crate) enum StartError {
 /// An address cannot be bound, or a part of the proxy cannot be started.
 pub(crate) fn run(config: Config, sources: Vec<ConfigFile>) -> Result<ExitCode, StartError> {
     let room = raise_open_files();
+    let control = threads::runtime("the control thread")?;
+    let (names, config) = control.block_on(HostNames::first(config));
     let process = Arc::new(Process::new(config, room)?);
     let generation = process.store.current();
     let config = generation.config();
     let bound = bind_all(config, |_| true)?;
     let bind_admin = |admin: &Admin| admin::Bound::bind(admin.bind(), config.limits().tcp());
     let admin = config.admin().map(bind_admin).transpose()?;
-    let control = threads::runtime("the control thread")?;
     let mut signals =
         control.block_on(async { Signals::listen() }).map_err(ThreadError::of("signal handling"))?;
     // The channel has space for one report from each worker and from the accept thread.
@@ -74,14 +76,15 @@ pub(crate) fn run(config: Config, sources: Vec<ConfigFile>) -> Result<ExitCode, 
         let health = Arc::new(Health::default());
         let watchers = Watchers::start(&generation, Arc::clone(&health), orders.clone());
         let reports = reports::start(&process, &health);
-        let admin = admin
-            .zip(generation.config().admin())
-            .map(|(bound, settings)| serve_admin(&process, settings, bound, &health, requests));
+        let admin = admin.zip(generation.config().admin()).map(|(bound, settings)| {
+            serve_admin(&process, settings, bound, (&health, names.table()), requests)
+        });
         drop(generation);
         let reach = Reach {
             acceptor: acceptor.orders.clone(),
             workers: orders,
             watchers,
+            names,
             admin: admin.clone().map(|admin| admin as _),
         };
         let mut reloader = Reloader::new(Arc::clone(&process), room, sources, reach);
@@ -124,7 +127,7 @@ async fn drain_or_stop(
     }
 }
 
-/// Reloads on SIGHUP, on a request and on a changed file, until a signal stops the proxy.
+/// Reloads on SIGHUP, on a request, on a changed file and on changed host names, until a signal stops the proxy.
 async fn keep(
     process: &Process,
     reloader: &mut Reloader,
@@ -148,6 +151,7 @@ async fn keep(
             },
             Some(request) = asked.recv() => (request.trigger, Some(request.answer)),
             () = watch.changed(&sources), if watching => (Trigger::Watch, None),
+            () = reloader.names_changed() => (Trigger::Names, None),
         };
         told_again = false;
         let mut reloading = pin!(reloader.reload(trigger));
@@ -176,10 +180,10 @@ fn serve_admin(
     process: &Arc<Process>,
     settings: &Admin,
     bound: admin::Bound,
-    health: &Arc<Health>,
+    (health, names): (&Arc<Health>, Arc<NameTable>),
     requests: mpsc::Sender<Request>,
 ) -> Arc<AdminState> {
-    let state = AdminState::new(settings, Arc::clone(process), Arc::clone(health), requests);
+    let state = AdminState::new(settings, Arc::clone(process), Arc::clone(health), names, requests);
     let serving = Arc::clone(&state);
     spawn_local(async move {
         if let Err(error) = admin::serve(bound, serving, pending()).await {

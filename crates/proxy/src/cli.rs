@@ -9,6 +9,7 @@ pub mod hash_password;
 pub mod import;
 pub mod init;
 pub mod man;
+mod resolve;
 pub mod run;
 pub mod schema;
 pub mod version;

@@ -29,6 +29,8 @@ pub(crate) use self::series::{ListenerSeries, Series, UpstreamSeries};
 pub(crate) use self::text::CONTENT_TYPE;
 pub(crate) use self::worker::{ListenerCounts, UpstreamCounts, WorkerStats};
 
+pub(crate) use self::cold::NameCounts;
+
 use self::cold::Cold;
 use self::process::Process;
 use self::series::Registry;
@@ -87,6 +89,11 @@ impl Metrics {
     pub(crate) fn config_read(&self, result: ReloadResult, at: SystemTime) {
         let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
         self.cold.reloaded(result, since.as_secs_f64());
+    }
+
+    /// Records the state of the host names of groups.
+    pub(crate) fn set_names(&self, counts: NameCounts) {
+        self.cold.set_names(counts);
     }
 
     /// Returns the bytes in the buffers of all workers.

@@ -8,7 +8,7 @@ use super::Key;
 
 /// All entries of one address family, numbered from 0. After the last entry was added, each run is sorted. Then
 /// tables refer to entries by number.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Column<K> {
     starts: Vec<K>,
     lens: Vec<u8>,

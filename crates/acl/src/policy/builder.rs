@@ -32,8 +32,9 @@ pub struct Shadow {
     pub deny: Option<Vec<GroupId>>,
 }
 
-/// Collects groups and listeners, then compiles them.
-#[derive(Debug)]
+/// Collects groups and listeners, then compiles them. A copy with further entries makes another policy with the same
+/// groups and listeners.
+#[derive(Clone, Debug)]
 pub struct PolicyBuilder {
     entries: Entries,
     groups: Vec<GroupData>,

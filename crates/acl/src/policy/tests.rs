@@ -192,7 +192,7 @@ fn unix_peers_need_the_group_unix() {
 #[test]
 fn rules_name_their_file_and_line() {
     let mut lists = Lists::new();
-    let meta = Meta { note: Some("the office".into()), owner: Some("ops".into()), until: None };
+    let meta = Meta { note: Some("the office".into()), owner: Some("ops".into()), ..Meta::default() };
     let office = lists.builder.group(Some("office"), meta).unwrap();
     let file = lists.builder.source("groups/office.txt").unwrap();
     let entry = |cidr: &str, line, note: Option<&str>| Entry {

@@ -56,6 +56,8 @@ groups:
   long: {note: why, owner: ops, until: "2099-12-31T18:00:00Z", entries: [203.0.113.0/24]}
   listed: {file: list.txt, allow_empty: true}
   selected: {file: list.json, select: ["prefixes[].ip_prefix"]}
+  homes: [{host: home.dyndns.example, refresh: 5m, keep: 1h, private: false, note: why, owner: ops,
+           until: "2099-12-31T18:00:00Z"}]
 users:
   alice:
     password: [{sha256: 5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8}, {file: pw}]

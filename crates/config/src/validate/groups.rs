@@ -2,6 +2,7 @@
 
 mod entry;
 mod file;
+mod host;
 mod json;
 mod url;
 
@@ -11,10 +12,12 @@ use portcullis_acl::policy::UNIX_GROUP;
 use portcullis_acl::{Cidr, GroupId, Meta, PolicyBuilder, SourceId};
 
 pub(crate) use self::file::is_yaml;
+pub(super) use self::host::Closed;
 
 use self::entry::{bad_address, meta, too_many};
 
 use crate::fields::{Fields, named};
+use crate::host::Host;
 use crate::message::{Masked, did_you_mean, message};
 use crate::problem::Position;
 use crate::raw::{Node, Value};
@@ -30,6 +33,9 @@ pub(super) struct Groups<'n> {
     edges: HashMap<GroupId, Vec<GroupId>>,
     used: HashSet<GroupId>,
     denied: HashSet<GroupId>,
+    hosts: Vec<Host>,
+    /// Groups in lists that cannot have host names.
+    closed: HashSet<(GroupId, Closed)>,
     main: Option<SourceId>,
 }
 
@@ -64,6 +70,8 @@ pub(super) fn read<'n>(node: Option<&'n Node>, policy: &mut PolicyBuilder, scope
         edges: HashMap::new(),
         used: HashSet::new(),
         denied: HashSet::new(),
+        hosts: Vec::new(),
+        closed: HashSet::new(),
         main,
     };
     // Names first: a group may include one that stands below it.
@@ -116,8 +124,14 @@ impl<'n> Groups<'n> {
         self.denied.extend(deny);
     }
 
+    /// Reports what the use of groups makes of their files and host names.
+    pub(super) fn report_files_and_hosts(&self, scope: &mut Scope) {
+        self.report_empty_files(scope);
+        self.report_closed_hosts(scope);
+    }
+
     /// A group whose file may have lost its content must not silently stop refusing; elsewhere it is only odd.
-    pub(super) fn report_empty_files(&self, scope: &mut Scope) {
+    fn report_empty_files(&self, scope: &mut Scope) {
         let denied: Vec<GroupId> = self.denied.iter().copied().collect();
         let denied = self.reach(&denied);
         let hint = "if this is intended, write {file: PATH, allow_empty: true}";

@@ -12,7 +12,7 @@ use portcullis_acl::{Access, PolicyBuilder};
 
 use self::settings::Settings;
 use super::bind;
-use super::groups::Groups;
+use super::groups::{Closed, Groups};
 use super::upstreams::Upstreams;
 use super::users::Users;
 use crate::address::{AdminBind, Bind};
@@ -134,6 +134,10 @@ impl Parts<'_, '_, '_, '_> {
             senders: settings.proxy_protocol.iter().flat_map(|(from, _)| from.clone()).collect(),
         };
         self.groups.denied(&access.deny);
+        let shadow_deny = access.shadow.as_ref().and_then(|shadow| shadow.deny.as_deref());
+        self.groups.close_to_hosts(&access.deny, Closed::Deny);
+        self.groups.close_to_hosts(shadow_deny.unwrap_or_default(), Closed::ShadowDeny);
+        self.groups.close_to_hosts(&access.senders, Closed::Senders);
         self.policy.listener(access);
         let limits = settings.limits.iter().fold(limits.clone(), |below, patch| patch.over(&below));
         Some(Read { index, name: name?, place: &node.place, binds, settings, limits, bound: None })

@@ -113,7 +113,7 @@ fn port_number(text: &str) -> Option<u16> {
 }
 
 /// A DNS name or an IPv4 address. What looks like a number must be a proper address: no octal, no short forms.
-fn is_host(text: &str) -> bool {
+pub(crate) fn is_host(text: &str) -> bool {
     /// RFC 1035, 2.3.4, without the closing dot.
     const LONGEST: usize = 253;
     let label = |label: &str| {

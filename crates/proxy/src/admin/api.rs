@@ -2,12 +2,14 @@
 //! browser.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use portcullis_acl::{Group, Rule};
+use portcullis_config::Host;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc::error::TrySendError;
@@ -15,9 +17,11 @@ use tokio::sync::oneshot;
 
 use super::AdminState;
 use crate::clock::wall_clock;
+use crate::control::names::NameTable;
 use crate::control::reload::Request;
 use crate::control::report::{Report, Trigger};
 use crate::generation::explain::{self, Answer, AskedAddress, Question, json_rule, moment};
+use crate::generation::store::Generation;
 use crate::log::Timestamp;
 use crate::metrics::ReloadResult;
 use crate::run_on_thread::run_on_thread;
@@ -44,6 +48,8 @@ pub(super) async fn status(State(state): State<Arc<AdminState>>) -> Response {
                 })
             })
             .collect();
+        let hosts: Vec<Value> =
+            generation.config().hosts().iter().map(|host| host_facts(&state.names, host)).collect();
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "generation": generation.number(),
@@ -52,6 +58,7 @@ pub(super) async fn status(State(state): State<Arc<AdminState>>) -> Response {
             "draining": state.is_draining(),
             "clients": state.process.seats.taken(),
             "listeners": listeners,
+            "hosts": hosts,
             "upstreams": upstreams(&state),
         })
     });
@@ -137,8 +144,11 @@ pub(super) async fn explain(
 pub(super) async fn groups(State(state): State<Arc<AdminState>>) -> Response {
     let made = run_on_thread("page", move || {
         let generation = state.process.store.current();
-        let groups: Vec<Value> =
-            generation.policy().groups().map(|group| group_facts(&group).into()).collect();
+        let groups: Vec<Value> = generation
+            .policy()
+            .groups()
+            .map(|group| group_facts(&state, &generation, &group).into())
+            .collect();
         json!({"generation": generation.number(), "groups": groups})
     });
     answer(made.await)
@@ -163,7 +173,7 @@ pub(super) async fn group(
         let shown = page.limit.unwrap_or(MAX_SHOWN).min(MAX_SHOWN);
         let entries: Vec<Value> =
             group.entries().skip(page.offset).take(shown).map(|rule: Rule<'_>| json_rule(&rule)).collect();
-        let mut facts = group_facts(&group);
+        let mut facts = group_facts(&state, &generation, &group);
         facts.insert("offset".to_owned(), page.offset.into());
         facts.insert("entries_shown".to_owned(), entries.into());
         Some(Value::from(facts))
@@ -174,13 +184,44 @@ pub(super) async fn group(
     }
 }
 
-fn group_facts(group: &Group<'_>) -> Map<String, Value> {
+fn group_facts(state: &AdminState, generation: &Generation, group: &Group<'_>) -> Map<String, Value> {
     let mut facts = Map::new();
     facts.insert("name".to_owned(), group.name().into());
     facts.insert("entries".to_owned(), group.entry_count().into());
     facts.insert("next_expiry".to_owned(), group.next_expiry(wall_clock()).map(moment).into());
     facts.insert("includes".to_owned(), group.includes().collect::<Vec<_>>().into());
+    let hosts = generation.config().hosts().iter().filter(|host| host.group() == Some(group.name()));
+    let hosts: Vec<Value> = hosts.map(|host| host_facts(&state.names, host)).collect();
+    if !hosts.is_empty() {
+        facts.insert("hosts".to_owned(), hosts.into());
+    }
     facts
+}
+
+/// A host entry, its addresses and the age of its answer.
+fn host_facts(names: &NameTable, host: &Host) -> Value {
+    let facts = names.facts(host, Instant::now());
+    let texts = |list: &mut dyn Iterator<Item = String>| list.collect::<Vec<_>>();
+    let age = facts.answered.and_then(|at| at.elapsed().ok());
+    json!({
+        "host": host.name().as_str(),
+        "group": host.group(),
+        "state": facts.state.as_str(),
+        "addresses": texts(&mut facts.admitted.addresses.iter().map(ToString::to_string)),
+        "dropped": texts(&mut facts.admitted.dropped.iter().map(|(ip, why)| format!("{ip} ({why})"))),
+        "answered": facts.answered.map(|at| Timestamp(at).to_string()),
+        "age_seconds": age.map(|age| age.as_secs()),
+        "failures": facts.failures,
+        "error": facts.error.map(|error| error.to_string()),
+        "refresh_seconds": host.refresh().as_secs(),
+        "keep_seconds": host.keep().as_secs(),
+        "private": host.admits_private(),
+        "file": host.file(),
+        "line": host.line(),
+        "note": host.meta().note,
+        "owner": host.meta().owner,
+        "until": host.meta().until.map(moment),
+    })
 }
 
 pub(super) async fn reload(State(state): State<Arc<AdminState>>) -> Response {

@@ -36,7 +36,7 @@ impl Served {
         let config = generation.config();
         let admin = config.admin().unwrap();
         let (requests, asked) = mpsc::channel(1);
-        let state = AdminState::new(admin, process, Arc::clone(&health), requests);
+        let state = AdminState::new(admin, process, Arc::clone(&health), Arc::default(), requests);
         let bound = Bound::bind(admin.bind(), config.limits().tcp()).unwrap();
         let (addr, serving) = (bound.tcp_addr(), Arc::clone(&state));
         let (stop, stopped) = oneshot::channel();

@@ -20,6 +20,7 @@ fn rule() -> Rule<'static> {
         group: Some("office"),
         group_index: Some(1),
         cidr: Some("203.0.113.0/24".parse().unwrap()),
+        host: None,
         note: Some("a \"note\"\n"),
         owner: None,
         until: None,

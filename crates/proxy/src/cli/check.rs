@@ -1,5 +1,7 @@
 //! `portcullis check`: every problem of a configuration, or a summary of what it does.
 
+pub(super) mod hosts;
+
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -10,6 +12,7 @@ use portcullis_config::{
 };
 use serde_json::{Value, json};
 
+use super::resolve::Answers;
 use super::{BAD_CONFIG, config_path, say};
 
 /// Validate the configuration as 'run' does, and report every problem or a summary.
@@ -21,6 +24,9 @@ pub struct CheckArgs {
     /// Do not read secret files and variables; only check how they are written
     #[arg(long)]
     no_secrets: bool,
+    /// Look up the host names of groups, and print their addresses
+    #[arg(long)]
+    resolve: bool,
     /// Treat warnings as errors
     #[arg(long)]
     strict: bool,
@@ -40,15 +46,23 @@ pub fn run(args: &CheckArgs) -> ExitCode {
     };
     let options = LoadOptions::new();
     let options = if args.no_secrets { options.without_secrets() } else { options };
-    let (config, problems) = match load(&path, &options) {
+    let (config, mut problems) = match load(&path, &options) {
         Ok(Loaded { config, warnings }) => (Some(config), warnings),
         Err(problems) => (None, problems),
+    };
+    let answers = config.as_ref().filter(|_| args.resolve).and_then(Answers::of);
+    let config = match (config, &answers) {
+        (Some(config), Some(answers)) => {
+            problems.extend(answers.warnings(&config));
+            Some(answers.apply(&config))
+        }
+        (config, _) => config,
     };
     let warned = problems.iter().any(|problem| problem.severity() == Severity::Warning);
     let good = config.is_some() && !(args.strict && warned);
     let output = match (&config, args.json) {
-        (_, true) => format!("{:#}\n", as_json(good, config.as_ref(), &problems)),
-        (Some(config), false) => summary(config, &problems),
+        (_, true) => format!("{:#}\n", as_json(good, config.as_ref(), answers.as_ref(), &problems)),
+        (Some(config), false) => summary(config, answers.as_ref(), &problems),
         (None, false) => String::new(),
     };
     // A reader that closes the pipe has read enough; the exit code still tells the result.
@@ -83,7 +97,7 @@ fn tally(problems: &[Problem]) -> String {
     counts.collect::<Vec<_>>().join(", ")
 }
 
-fn summary(config: &Config, problems: &[Problem]) -> String {
+fn summary(config: &Config, answers: Option<&Answers>, problems: &[Problem]) -> String {
     let found = match tally(problems) {
         tally if tally.is_empty() => String::new(),
         tally => format!(", {tally}"),
@@ -105,8 +119,10 @@ fn summary(config: &Config, problems: &[Problem]) -> String {
     }
     lines.push("groups".to_owned());
     for group in config.policy().groups() {
-        lines.push(format!("  {}: {}", group.name(), entries(group.entry_count())));
+        let hosts = hosts::count(config, group.name());
+        lines.push(format!("  {}: {}{hosts}", group.name(), entries(group.entry_count())));
     }
+    lines.extend(hosts::lines(config, answers));
     lines.push(format!("admin {}", admin(config)));
     lines.push(format!("audit to {}", audit(config)));
     lines.push(format!("workers {}", config.workers()));
@@ -227,7 +243,7 @@ fn audit(config: &Config) -> String {
     }
 }
 
-fn as_json(good: bool, config: Option<&Config>, problems: &[Problem]) -> Value {
+fn as_json(good: bool, config: Option<&Config>, answers: Option<&Answers>, problems: &[Problem]) -> Value {
     let mut result = json!({"ok": good, "problems": problems});
     if let (Some(config), Value::Object(result)) = (config, &mut result) {
         let listeners = config.listeners().iter().map(|listener| json_listener(config, listener));
@@ -263,6 +279,7 @@ fn as_json(good: bool, config: Option<&Config>, problems: &[Problem]) -> Value {
         });
         result.insert("redis_users".to_owned(), scripts.collect());
         result.insert("groups".to_owned(), groups.collect());
+        result.insert("hosts".to_owned(), hosts::json(config, answers));
         result.insert("admin".to_owned(), config.admin().map(|admin| admin.bind().to_string()).into());
         result.insert("audit".to_owned(), audit(config).into());
         result.insert("workers".to_owned(), config.workers().into());

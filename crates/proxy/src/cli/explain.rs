@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use portcullis_config::{Config, LoadOptions, Severity, load};
 
 use super::check::report;
+use super::resolve::Answers;
 use super::{BAD_CONFIG, BAD_USAGE, config_path, say};
 use crate::clock::wall_clock;
 use crate::generation::explain::{Answer, AskedAddress, Question, as_json, as_text, listeners};
@@ -80,7 +81,12 @@ fn read(args: &ExplainArgs) -> Option<Config> {
     let path = config_path(args.config.as_deref()).map_err(|error| say(format_args!("{error}"))).ok()?;
     // The user of this command need not be allowed to read passwords.
     match load(&path, &LoadOptions::new().without_secrets()) {
-        Ok(loaded) => Some(loaded.config),
+        Ok(loaded) if loaded.config.hosts().is_empty() => Some(loaded.config),
+        Ok(loaded) => {
+            let answers = Answers::of(&loaded.config)?;
+            let _ = report(&mut io::stderr().lock(), &answers.warnings(&loaded.config));
+            Some(answers.apply(&loaded.config))
+        }
         Err(mut problems) => {
             problems.retain(|problem| problem.severity() == Severity::Error);
             let _ = report(&mut io::stderr().lock(), &problems);

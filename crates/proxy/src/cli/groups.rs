@@ -1,6 +1,7 @@
 //! `portcullis groups`: shows groups, and changes them in the configuration files.
 
 mod change;
+mod hosts;
 mod report;
 mod show;
 mod status;

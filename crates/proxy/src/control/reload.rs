@@ -12,6 +12,7 @@ use portcullis_config::{
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
+use super::names::HostNames;
 use super::report::{Changes, GroupReport, Report, Trigger};
 use super::topology::Watchers;
 use super::unfinished::{KeepsChanging, Unfinished};
@@ -19,6 +20,7 @@ use super::watch::Writers;
 use crate::audit::{AuditError, Output};
 use crate::generation::store::Generation;
 use crate::listener::{AcceptorOrder, Bound, bind_all};
+use crate::metrics::ReloadResult;
 use crate::net::socket::BindError;
 use crate::process::{Process, warn_if_lowered};
 use crate::run_on_thread::run_on_thread;
@@ -63,6 +65,7 @@ pub(crate) struct Reloader {
     acceptor: mpsc::Sender<AcceptorOrder>,
     workers: Vec<mpsc::Sender<Order>>,
     watchers: Watchers,
+    names: HostNames,
     admin: Option<Arc<dyn FollowsToken>>,
     /// Current listen addresses, whatever later configurations say.
     admin_bind: Option<AdminBind>,
@@ -78,6 +81,8 @@ pub(crate) struct Reach {
     pub workers: Vec<mpsc::Sender<Order>>,
     /// The watchers of the upstreams.
     pub watchers: Watchers,
+    /// The host names of groups.
+    pub names: HostNames,
     /// The admin endpoint, if there is one.
     pub admin: Option<Arc<dyn FollowsToken>>,
 }
@@ -89,7 +94,7 @@ impl Reloader {
         let first = process.store.current();
         let origin = first.config().origin().clone();
         let admin_bind = first.config().admin().map(|admin| admin.bind().clone());
-        let Reach { acceptor, workers, watchers, admin } = reach;
+        let Reach { acceptor, workers, watchers, names, admin } = reach;
         let (in_force, last) = (sources.clone(), sources);
         let writers = Writers::default();
         Self {
@@ -101,6 +106,7 @@ impl Reloader {
             acceptor,
             workers,
             watchers,
+            names,
             admin,
             admin_bind,
             writers,
@@ -117,10 +123,23 @@ impl Reloader {
         &self.last
     }
 
-    /// Reads the config again and puts it in force, if it is good and another. Tells log, metrics and audit.
+    /// Looks up host names until a reload is needed to put other addresses in force. Dropped before that, nothing is
+    /// lost.
+    pub(crate) async fn names_changed(&mut self) {
+        self.names.changed(&self.process.metrics).await;
+    }
+
+    /// Reads the config again and puts it in force, if it is good and another. Tells log, metrics and audit. With
+    /// [`Trigger::Names`] no file is read: the config in force gets the addresses that its host names have now.
     pub(crate) async fn reload(&mut self, trigger: Trigger) -> Report {
-        let report = self.try_reload(trigger).await;
-        self.process.metrics.config_read(report.result(), SystemTime::now());
+        let report = match trigger {
+            Trigger::Names => self.adopt_names().await,
+            Trigger::Watch | Trigger::Signal | Trigger::Api => {
+                let report = self.try_reload(trigger).await;
+                self.process.metrics.config_read(report.result(), SystemTime::now());
+                report
+            }
+        };
         self.process.audit.event(&report);
         report.log();
         report
@@ -154,13 +173,11 @@ impl Reloader {
                 if config.limits().clients() != current.config().limits().clients() {
                     warn_if_lowered(&config, self.room);
                 }
-                match self.put_in_force(&current, config).await {
-                    Ok((groups, changes, cut)) => {
-                        self.in_force = sources;
-                        Report::applied(trigger, number + 1, groups, changes, cut)
-                    }
-                    Err(failure) => Report::failed(trigger, number, &failure),
+                let report = self.resolve_and_put_in_force(trigger, &current, config).await;
+                if report.result() == ReloadResult::Applied {
+                    self.in_force = sources;
                 }
+                report
             }
         }
     }
@@ -175,6 +192,27 @@ impl Reloader {
             if reading.result.is_err() || !unfinished.wait(&reading.doubts, &self.writers).await? {
                 return Ok(reading);
             }
+        }
+    }
+
+    async fn adopt_names(&mut self) -> Report {
+        let current = self.process.store.current();
+        self.resolve_and_put_in_force(Trigger::Names, &current, current.config().clone()).await
+    }
+
+    async fn resolve_and_put_in_force(
+        &mut self,
+        trigger: Trigger,
+        current: &Arc<Generation>,
+        config: Config,
+    ) -> Report {
+        let (config, answers) = self.names.resolve(config).await;
+        match self.put_in_force(current, config).await {
+            Ok((groups, changes, cut)) => {
+                self.names.follow(self.process.store.current().config(), answers);
+                Report::applied(trigger, current.number() + 1, groups, changes, cut)
+            }
+            Err(failure) => Report::failed(trigger, current.number(), &failure),
         }
     }
 

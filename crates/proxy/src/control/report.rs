@@ -19,6 +19,8 @@ pub(crate) enum Trigger {
     Signal,
     /// The admin endpoint.
     Api,
+    /// Host names of groups have other addresses.
+    Names,
 }
 
 impl fmt::Display for Trigger {
@@ -27,6 +29,7 @@ impl fmt::Display for Trigger {
             Self::Watch => "watch",
             Self::Signal => "signal",
             Self::Api => "api",
+            Self::Names => "names",
         })
     }
 }

@@ -165,6 +165,7 @@ impl<'c> Answer<'c> {
             _ => format!("{head} by "),
         };
         text += &rule.entry().to_string();
+        text += &rule.host.map_or_else(String::new, |host| format!(" ({host})"));
         text += &rule.group.map_or_else(|| " (inline)".to_owned(), |group| format!(" of group {group}"));
         if let Some(file) = rule.file {
             text += &format!(", {file}:{}", rule.line);
@@ -193,8 +194,9 @@ impl<'c> Answer<'c> {
     }
 }
 
+/// Renders an entry as JSON. `host` is there where the entry is an address that a host name resolved to.
 pub(crate) fn json_rule(rule: &Rule<'_>) -> Value {
-    json!({
+    let mut facts = json!({
         "entry": rule.entry().to_string(),
         "group": rule.group,
         "file": rule.file,
@@ -202,7 +204,11 @@ pub(crate) fn json_rule(rule: &Rule<'_>) -> Value {
         "note": rule.note,
         "owner": rule.owner,
         "until": rule.until.map(moment),
-    })
+    });
+    if let Some(host) = rule.host {
+        facts["host"] = host.into();
+    }
+    facts
 }
 
 /// Renders the answers as text: one line for the source, the user and the command of each listener.

@@ -13,6 +13,8 @@ pub(super) struct Cold {
     reload_successful: Gauge,
     reload_timestamp: Gauge,
     lines_dropped: Counter,
+    host_lookups: [Counter; 2],
+    host_entries: [Gauge; 3],
 }
 
 impl Cold {
@@ -33,6 +35,10 @@ impl Cold {
             reload_successful: gauge!("portcullis_config_last_reload_successful"),
             reload_timestamp: gauge!("portcullis_config_last_reload_timestamp_seconds"),
             lines_dropped: counter!("portcullis_log_lines_dropped_total"),
+            host_lookups: ["succeeded", "failed"]
+                .map(|result| counter!("portcullis_host_lookups_total", "result" => result)),
+            host_entries: ["current", "stale", "empty"]
+                .map(|state| gauge!("portcullis_host_entries", "state" => state)),
         };
         cold.start_at_zero();
         cold
@@ -42,6 +48,7 @@ impl Cold {
     fn start_at_zero(&self) {
         self.reloads.iter().for_each(|counter| counter.absolute(0));
         self.lines_dropped.absolute(0);
+        self.set_names(NameCounts::default());
         self.reload_successful.set(0.0);
         self.reload_timestamp.set(0.0);
     }
@@ -56,6 +63,16 @@ impl Cold {
         }
     }
 
+    pub(super) fn set_names(&self, counts: NameCounts) {
+        let NameCounts { succeeded, failed, current, stale, empty } = counts;
+        for (counter, value) in self.host_lookups.iter().zip([succeeded, failed]) {
+            counter.absolute(value);
+        }
+        for (gauge, value) in self.host_entries.iter().zip([current, stale, empty]) {
+            gauge.set(f64::from(value));
+        }
+    }
+
     pub(super) fn upkeep(&self) {
         self.page.run_upkeep();
     }
@@ -64,6 +81,21 @@ impl Cold {
         self.lines_dropped.absolute(lines_dropped);
         self.page.render()
     }
+}
+
+/// The host names of groups, as the control thread counts them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct NameCounts {
+    /// Lookups that gave an answer.
+    pub succeeded: u64,
+    /// Lookups that failed.
+    pub failed: u64,
+    /// Entries whose last lookup succeeded.
+    pub current: u32,
+    /// Entries whose last lookup failed, and whose last answer counts.
+    pub stale: u32,
+    /// Entries without an address.
+    pub empty: u32,
 }
 
 impl std::fmt::Debug for Cold {
@@ -92,5 +124,14 @@ fn describe() {
         "portcullis_log_lines_dropped_total",
         Unit::Count,
         "Log and audit lines dropped because their output was full, slow or failing."
+    );
+    describe_counter!(
+        "portcullis_host_lookups_total",
+        Unit::Count,
+        "Lookups of host names in groups, by result."
+    );
+    describe_gauge!(
+        "portcullis_host_entries",
+        "Host names in groups: current, stale (the last lookup failed) or empty (no address counts)."
     );
 }

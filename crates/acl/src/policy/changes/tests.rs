@@ -92,7 +92,8 @@ fn changes_of_included_groups_are_not_repeated() {
 fn an_until_is_part_of_an_entry_and_a_note_is_not() {
     let policy = |until, note: &str| {
         let mut lists = Lists::new();
-        let meta = Meta { until: Some(UnixSeconds(NOW.0 + until)), note: Some(note.into()), owner: None };
+        let meta =
+            Meta { until: Some(UnixSeconds(NOW.0 + until)), note: Some(note.into()), ..Meta::default() };
         let guests = lists.builder.group(Some("guests"), meta).unwrap();
         lists.add(guests, &["10.0.0.1", "10.0.0.2 until 5"]);
         lists.build()

@@ -1,4 +1,4 @@
-//! One entry, wherever it stands: an address, `{cidr: ..., note: ...}` or `{group: NAME}`.
+//! One entry, wherever it stands: an address, `{cidr: ..., note: ...}`, `{host: NAME}` or `{group: NAME}`.
 
 use std::fmt;
 
@@ -6,14 +6,14 @@ use portcullis_acl::{Cidr, CidrError, Entry, GroupId, Meta, PolicyBuilder, Sourc
 
 use super::{Groups, Include, url};
 use crate::fields::Fields;
-use crate::message::{Harmless, Masked, message};
+use crate::message::{Harmless, Masked, Message, message};
 use crate::problem::Position;
 use crate::raw::{Node, Value};
 use crate::scope::Scope;
 use crate::value::{self, time};
 
 impl Groups<'_> {
-    /// One item of a list: an address, `{cidr: ..., note: ...}` or `{group: NAME}`.
+    /// One item of a list: an address, `{cidr: ..., note: ...}`, `{host: NAME}` or `{group: NAME}`.
     pub(super) fn entry(
         &mut self,
         node: &Node,
@@ -85,8 +85,16 @@ impl Groups<'_> {
             fields.finish(&mut scope.problems);
             return;
         }
+        if let Some(host) = fields.take("host") {
+            self.host(host, fields, &node.place, (id, source), scope);
+            return;
+        }
         let cidr = fields
-            .need("cidr", "write {cidr: 203.0.113.0/24, note: why}, or {group: NAME}", &mut scope.problems)
+            .need(
+                "cidr",
+                "write {cidr: 203.0.113.0/24, note: why}, {host: NAME} or {group: NAME}",
+                &mut scope.problems,
+            )
             .and_then(|node| {
                 let text = value::text(node, "cidr", &mut scope.problems)?;
                 self.address(text, &node.place, scope)
@@ -117,6 +125,11 @@ impl Groups<'_> {
                 url::refuse(Some(text), None, place, scope);
                 None
             }
+            Err(error @ CidrError::HostName) => {
+                let hint = "write its address, or {host: NAME}, which looks the name up";
+                refuse(text, &error, hint.into(), place, scope);
+                None
+            }
             Err(error) => {
                 bad_address(text, &error, place, scope);
                 None
@@ -133,7 +146,7 @@ pub(super) fn meta(fields: &mut Fields<'_>, scope: &mut Scope) -> Meta {
     };
     let (note, owner) = (word("note", scope), word("owner", scope));
     let until = fields.take("until").and_then(|node| until(node, scope));
-    Meta { note, owner, until }
+    Meta { note, owner, until, host: None }
 }
 
 fn until(node: &Node, scope: &mut Scope) -> Option<UnixSeconds> {
@@ -182,12 +195,16 @@ pub(super) fn too_many(full: TooMany, place: &Position, scope: &mut Scope) {
 
 /// Notes what is no address.
 pub(super) fn bad_address(text: &str, error: &CidrError, place: &Position, scope: &mut Scope) {
+    refuse(text, error, message!("{}", RightForm(error)), place, scope);
+}
+
+fn refuse(text: &str, error: &CidrError, hint: Message, place: &Position, scope: &mut Scope) {
     let shown = match error.is_understood() {
         true => Masked::known(&start(text)),
         false => Masked::of(text),
     };
     let message = message!("'{}': {}", shown, error.clone());
-    scope.problems.error(place, message, message!("{}", RightForm(error)));
+    scope.problems.error(place, message, hint);
 }
 
 /// The beginning of a text that may be a whole list.

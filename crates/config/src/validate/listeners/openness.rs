@@ -11,6 +11,7 @@ use crate::message::{Masked, message};
 use crate::model::{Auth, Connections};
 use crate::problem::Position;
 use crate::scope::Scope;
+use crate::validate::groups::Groups;
 use crate::validate::upstreams::{self, Upstreams};
 use crate::validate::users::Users;
 
@@ -20,7 +21,7 @@ const TAKEOVER: &str =
 
 impl Listeners<'_> {
     /// Warns of listeners that refuse every client.
-    pub(in crate::validate) fn report_empty(&self, policy: &Policy, scope: &mut Scope) {
+    pub(in crate::validate) fn report_empty(&self, policy: &Policy, groups: &Groups<'_>, scope: &mut Scope) {
         for read in self.list.iter().flatten() {
             let name = Masked::name(read.name);
             match &read.settings.allow {
@@ -29,6 +30,8 @@ impl Listeners<'_> {
                         message!("listener '{}' has no 'allow' list: it refuses every client", name);
                     scope.problems.warning(read.place, message, "write allow: [GROUP or address, ...]");
                 }
+                // Host names resolve later.
+                Some((list, _)) if groups.have_host(list) => {}
                 Some((_, place)) if policy.allowed_entries(read.index) == 0 => {
                     let message =
                         message!("listener '{}' has an empty 'allow' list: it refuses every client", name);

@@ -25,7 +25,7 @@ workers: 2
 #[test]
 fn the_summary_says_what_is_bound_and_who_gets_in() {
     let (dir, Loaded { config, warnings }) = loaded(GATE);
-    let text = summary(&config, &warnings).replace(&format!("{}/", dir.path().display()), "");
+    let text = summary(&config, None, &warnings).replace(&format!("{}/", dir.path().display()), "");
     assert_eq!(
         text,
         "\
@@ -49,14 +49,14 @@ workers 2
 #[test]
 fn json_carries_the_same() {
     let (_dir, Loaded { config, warnings }) = loaded(GATE);
-    let value = as_json(true, Some(&config), &warnings);
+    let value = as_json(true, Some(&config), None, &warnings);
     assert_eq!(value["ok"], true);
     assert_eq!(value["listeners"][0]["binds"][1], json!({"address": "[::]:6379", "ipv6_only": true}));
     assert_eq!(value["listeners"][0]["allowed_entries"], 3);
     assert_eq!(value["groups"][1], json!({"name": "office", "entries": 2}));
     assert_eq!(value["problems"].as_array().unwrap().len(), 2);
     assert_eq!(value["problems"][0]["severity"], "warning");
-    assert_eq!(as_json(false, None, &warnings)["ok"], false);
+    assert_eq!(as_json(false, None, None, &warnings)["ok"], false);
 }
 
 const USERS: &str = "\
@@ -73,7 +73,7 @@ users:
 #[test]
 fn users_and_rules_are_listed() {
     let (_dir, Loaded { config, warnings }) = loaded(USERS);
-    let text = summary(&config, &warnings);
+    let text = summary(&config, None, &warnings);
     for line in [
         "  public: 127.0.0.1:6379 -> main, auth users (b, a), 1 entry allowed, acl \"@public\"\n",
         "upstreams\n  main: 10.0.0.5:6379, shared connections\n",
@@ -82,7 +82,7 @@ fn users_and_rules_are_listed() {
         assert!(text.contains(line), "{text}");
     }
     assert_eq!(warnings, []);
-    let value = as_json(true, Some(&config), &warnings);
+    let value = as_json(true, Some(&config), None, &warnings);
     assert_eq!(value["listeners"][0]["acl"], json!(["@public"]));
     assert_eq!(value["upstreams"][0]["connections"], "shared");
     assert_eq!(
@@ -126,18 +126,18 @@ fn scripts_need_a_redis_user_of_their_own() {
     assert_eq!(told.len(), 3, "{told:?}");
     assert!(told[0].contains("listener 'other' lets scripts run"), "{told:?}");
     assert!(told[1].contains("listener 'own' lets scripts of user 'a' run"), "{told:?}");
-    let text = summary(&config, &warnings);
+    let text = summary(&config, None, &warnings);
     assert!(text.contains(
         "\n  main of public, without &_*, which would open channels of Redis itself: ACL SETUSER app on "
     ));
     assert!(text.contains("\n  main of own, user a: ACL SETUSER portcullis on "), "{text}");
-    let value = as_json(true, Some(&config), &warnings);
+    let value = as_json(true, Some(&config), None, &warnings);
     let users = value["redis_users"].as_array().unwrap();
     let named: Vec<_> = users.iter().map(|user| (&user["listener"], &user["user"])).collect();
     assert_eq!(json!(named), json!([["public", null], ["other", null], ["own", "a"]]));
     assert_eq!(users[0]["left_out"], json!(["&_*"]));
     assert!(users[0]["acl_setuser"].as_str().unwrap().ends_with(" ~app:*"));
     let (_dir, Loaded { config, .. }) = loaded(GATE);
-    assert_eq!(as_json(true, Some(&config), &[])["redis_users"], json!([]));
-    assert!(!summary(&config, &[]).contains("ACL SETUSER"));
+    assert_eq!(as_json(true, Some(&config), None, &[])["redis_users"], json!([]));
+    assert!(!summary(&config, None, &[]).contains("ACL SETUSER"));
 }

@@ -9,9 +9,11 @@ use portcullis_config::edit::Written;
 use portcullis_config::{Config, LoadOptions};
 use serde_json::{Value, json};
 
+use super::hosts::Hosts;
 use super::table::aligned;
 use super::{Common, fail, json_entry, print};
 use crate::cli::BAD_USAGE;
+use crate::cli::check::hosts::count;
 use crate::clock::wall_clock;
 use crate::generation::explain::moment;
 
@@ -49,7 +51,13 @@ pub(super) fn list(args: &ListArgs) -> ExitCode {
         print(&format!("{:#}\n", json!({"groups": groups})));
     } else {
         let head = ["group", "entries", "next expiry", "used by", "note"].map(str::to_owned);
-        let rows: Vec<[String; 5]> = std::iter::once(head).chain(groups.iter().map(About::row)).collect();
+        let rows: Vec<[String; 5]> = std::iter::once(head)
+            .chain(groups.iter().map(|about| {
+                let mut row = about.row();
+                row[1] += &count(&loaded.config, about.group.name());
+                row
+            }))
+            .collect();
         print(&aligned(&rows));
     }
     ExitCode::SUCCESS
@@ -70,7 +78,14 @@ pub(super) fn show(args: &ShowArgs) -> ExitCode {
         return ExitCode::from(BAD_USAGE);
     };
     let about = About::of(group, &uses(&loaded.config), wall_clock());
-    print(&if args.common.json { format!("{:#}\n", about.json_whole()) } else { about.text() });
+    let hosts = Hosts::of(&loaded.config, group.name());
+    print(&if args.common.json {
+        let mut whole = about.json_whole();
+        whole["hosts"] = hosts.json();
+        format!("{whole:#}\n")
+    } else {
+        about.text() + &hosts.text()
+    });
     ExitCode::SUCCESS
 }
 

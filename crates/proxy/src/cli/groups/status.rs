@@ -26,6 +26,22 @@ const PATH: &str = "/api/status";
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Status {
     pub(super) listeners: Vec<ListenerStatus>,
+    /// The host names of its groups and lists.
+    #[serde(default)]
+    pub(super) hosts: Vec<HostStatus>,
+}
+
+/// A host entry of the running proxy.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct HostStatus {
+    pub(super) host: String,
+    pub(super) group: Option<String>,
+    /// `current`, `stale` or `empty`.
+    pub(super) state: String,
+    pub(super) addresses: Vec<String>,
+    pub(super) age_seconds: Option<u64>,
+    pub(super) failures: u64,
+    pub(super) error: Option<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]

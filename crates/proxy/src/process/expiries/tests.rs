@@ -8,6 +8,7 @@ fn rule(line: u32) -> Rule<'static> {
         group: Some("office"),
         group_index: Some(1),
         cidr: Some("203.0.113.0/24".parse().expect("a network")),
+        host: None,
         note: None,
         owner: None,
         until: Some(UnixSeconds(951_782_400)),
