@@ -237,7 +237,7 @@ impl Reloader {
         self.tell_gate(&next, opened).await;
         self.process.store.swap(Arc::clone(&next));
         let cut = self.tell_workers(&next).await;
-        self.watchers.follow(next.config(), &next.series().upstreams);
+        self.watchers.follow(next.config(), next.series());
         if let (Some(admin), Some(settings)) = (&self.admin, next.config().admin()) {
             admin.follow(settings);
         }

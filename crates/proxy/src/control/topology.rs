@@ -11,7 +11,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
 use crate::generation::store::Generation;
-use crate::metrics::UpstreamSeries;
+use crate::metrics::Series;
 use crate::net::lookup::{LookupError, look_up};
 use crate::upstream::health::{Health, Probes};
 use crate::upstream::view::{Sockets, View, WatchedView};
@@ -48,13 +48,13 @@ impl Watchers {
     ) -> Self {
         let probes = Probes::new(health);
         let mut watchers = Self { probes, workers, tasks: JoinSet::new(), running: Vec::new() };
-        watchers.follow(generation.config(), &generation.series().upstreams);
+        watchers.follow(generation.config(), generation.series());
         watchers
     }
 
-    /// Watches the upstreams of this configuration, and no others. `series` are their counters, in the same order. The
+    /// Watches the upstreams of this configuration, and no others. `series` are its counters. The
     /// watcher of an unchanged upstream continues.
-    pub(crate) fn follow(&mut self, config: &Config, series: &[Arc<UpstreamSeries>]) {
+    pub(crate) fn follow(&mut self, config: &Config, series: &Series) {
         let mut before = std::mem::take(&mut self.running);
         for upstream in config.upstreams() {
             let same = before.iter().position(|known| known.goes_on_for(upstream));

@@ -207,7 +207,7 @@ fn render_groups(groups: &[Arc<GroupSeries>], page: &mut Page) {
 }
 
 fn render_upstreams(upstreams: &[Arc<UpstreamSeries>], page: &mut Page) {
-    page.family("portcullis_upstream_up", Kind::Gauge, "Whether the last probe of the upstream succeeded.");
+    page.family("portcullis_upstream_up", Kind::Gauge, "Whether the upstream is up.");
     for upstream in upstreams {
         page.sample("", &[("upstream", &upstream.name)], u8::from(upstream.is_up()));
     }

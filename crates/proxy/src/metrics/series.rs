@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Names;
-use super::labels::{RefusedReason, UpstreamErrorKind};
+use super::labels::{Direction, RefusedReason, UpstreamErrorKind};
 use super::worker::{ListenerStats, UpstreamStats};
 
 /// The series of one configuration, by the index that the configuration gives each name.
@@ -69,6 +69,13 @@ impl ListenerSeries {
         self.blocked.store(sources, Relaxed);
     }
 
+    /// Returns the bytes that clients have got from the upstream.
+    pub(crate) fn bytes_from_upstream(&self) -> u64 {
+        let bytes =
+            self.workers.iter().map(|stats| stats.bytes[Direction::FromUpstream.index()].load(Relaxed));
+        bytes.fold(0, u64::wrapping_add)
+    }
+
     pub(super) fn auth_failures_total(&self) -> u64 {
         self.auth_failures.load(Relaxed)
     }
@@ -114,9 +121,12 @@ impl UpstreamSeries {
         }
     }
 
-    /// Records the result of the last probe: `None` for success, or the kind of its failure.
-    pub(crate) fn probed(&self, failed: Option<UpstreamErrorKind>) {
-        self.up.store(failed.is_none(), Relaxed);
+    /// Records the result of the last probe: `None` for success, or the kind of its failure. `counts` tells whether it
+    /// decides that the upstream is up or down.
+    pub(crate) fn probed(&self, failed: Option<UpstreamErrorKind>, counts: bool) {
+        if counts {
+            self.up.store(failed.is_none(), Relaxed);
+        }
         self.wants_tls.store(failed == Some(UpstreamErrorKind::Tls), Relaxed);
         if let Some(kind) = failed {
             self.probe_errors[kind.index()].fetch_add(1, Relaxed);

@@ -102,8 +102,8 @@ fn busy() -> (Arc<Metrics>, Series) {
     series.listeners[0].refused(RefusedReason::NotAllowed);
     series.listeners[0].shadow_denied();
     series.groups[1].hit();
-    series.upstreams[0].probed(Some(UpstreamErrorKind::Refused));
-    series.upstreams[0].probed(None);
+    series.upstreams[0].probed(Some(UpstreamErrorKind::Refused), true);
+    series.upstreams[0].probed(None, true);
     series.groups[0].set(4, Some(1_790_000_000));
     series.groups[1].set(1, None);
     metrics.config_read(ReloadResult::Applied, UNIX_EPOCH + Duration::from_millis(1_780_000_000_250));

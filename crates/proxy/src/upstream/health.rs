@@ -9,6 +9,7 @@
 
 mod fault;
 mod probe;
+mod streak;
 
 #[cfg(test)]
 mod tests;
@@ -23,10 +24,11 @@ use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep};
 
-use crate::metrics::{UpstreamErrorKind, UpstreamSeries};
+use crate::metrics::{ListenerSeries, Series, UpstreamErrorKind, UpstreamSeries};
 
 use self::fault::Fault;
 use self::probe::{Prober, Target};
+use self::streak::Streak;
 use super::view::{ViewCell, WatchedView};
 
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -147,15 +149,16 @@ impl Watched {
 pub(crate) struct Probes {
     health: Arc<Health>,
     tasks: JoinSet<()>,
-    running: Vec<Probe>,
+    running: Vec<(Probe, AbortHandle)>,
 }
 
-/// The task that probes one upstream.
-#[derive(Debug)]
+/// The probe of one upstream.
+#[derive(Clone, Debug)]
 struct Probe {
     target: Target,
     view: Rc<ViewCell>,
-    task: AbortHandle,
+    /// The counters of the listeners that use the upstream.
+    listeners: Vec<Arc<ListenerSeries>>,
 }
 
 impl Probes {
@@ -164,57 +167,81 @@ impl Probes {
         Self { health, tasks: JoinSet::new(), running: Vec::new() }
     }
 
-    /// Starts probes for the upstreams of `config`, and stops all others. `series` and `views` are those of the upstreams,
-    /// in the same order. The probe of an unchanged upstream continues.
-    pub(crate) fn follow(&mut self, config: &Config, series: &[Arc<UpstreamSeries>], views: &[WatchedView]) {
+    /// Starts probes for the upstreams of `config`, and stops all others. `series` are its counters; `views` are those of
+    /// its upstreams, in the same order. The probe of an unchanged upstream continues.
+    pub(crate) fn follow(&mut self, config: &Config, series: &Series, views: &[WatchedView]) {
         let watched = self.health.follow(config);
         let mut before = std::mem::take(&mut self.running);
-        for (((upstream, watched), series), view) in
-            config.upstreams().iter().zip(watched).zip(series).zip(views)
+        for (((upstream, watched), own), view) in
+            config.upstreams().iter().zip(watched).zip(&series.upstreams).zip(views)
         {
-            let mut listeners =
-                config.listeners().iter().filter(|listener| Arc::ptr_eq(listener.upstream(), upstream));
+            let users: Vec<_> = config
+                .listeners()
+                .iter()
+                .zip(&series.listeners)
+                .filter(|(listener, _)| Arc::ptr_eq(listener.upstream(), upstream))
+                .collect();
             let target = Target {
                 upstream: Arc::clone(upstream),
                 tcp: config.limits().tcp().clone(),
-                login_required: listeners.any(|listener| listener.auth() == Auth::Trust),
+                login_required: users.iter().any(|(listener, _)| listener.auth() == Auth::Trust),
             };
-            let same =
-                before.iter().position(|known| known.target == target && Rc::ptr_eq(&known.view, &view.view));
+            let listeners: Vec<_> = users.into_iter().map(|(_, series)| Arc::clone(series)).collect();
+            let probe = Probe { target, view: Rc::clone(&view.view), listeners };
+            let same = before.iter().position(|(known, _)| known.is_same(&probe));
             let task = match same {
-                Some(at) => before.swap_remove(at).task,
-                None => {
-                    let task = watch_one(target.clone(), view.clone(), watched, Arc::clone(series));
-                    self.tasks.spawn_local(task)
-                }
+                Some(at) => before.swap_remove(at).1,
+                None => self.tasks.spawn_local(probe.clone().run(view.clone(), watched, Arc::clone(own))),
             };
-            self.running.push(Probe { target, view: Rc::clone(&view.view), task });
+            self.running.push((probe, task));
         }
-        for probe in before {
-            probe.task.abort();
+        for (_, task) in before {
+            task.abort();
         }
         while self.tasks.try_join_next().is_some() {}
     }
 }
 
-async fn watch_one(target: Target, view: WatchedView, watched: Arc<Watched>, series: Arc<UpstreamSeries>) {
-    let name = target.upstream.name().to_owned();
-    let mut prober = Prober::new(target, Rc::clone(&view.view));
-    let mut news = News::default();
-    loop {
-        let next = Instant::now() + INTERVAL;
-        let result = prober.probe().await;
-        let kind = result.as_ref().err().map(Fault::kind);
-        series.probed(kind);
-        let outage = watched.found(result.as_ref().map(drop).map_err(Fault::kind));
-        news.tell(&name, &result, outage, Instant::now());
-        if kind.is_some() {
-            view.look_again.notify_one();
+impl Probe {
+    fn is_same(&self, other: &Self) -> bool {
+        let same = |(one, other): (&Arc<_>, &Arc<_>)| Arc::ptr_eq(one, other);
+        self.target == other.target
+            && Rc::ptr_eq(&self.view, &other.view)
+            && self.listeners.len() == other.listeners.len()
+            && self.listeners.iter().zip(&other.listeners).all(same)
+    }
+
+    async fn run(self, view: WatchedView, watched: Arc<Watched>, series: Arc<UpstreamSeries>) {
+        let name = self.target.upstream.name().to_owned();
+        let mut prober = Prober::new(self.target.clone(), Rc::clone(&self.view));
+        let (mut news, mut streak) = (News::default(), Streak::default());
+        loop {
+            let next = Instant::now() + INTERVAL;
+            let replies = self.replies();
+            let result = prober.probe().await;
+            let kind = result.as_ref().err().map(Fault::kind);
+            let found = result.as_ref().map(drop).map_err(Fault::kind);
+            // A busy server may leave a probe waiting while it answers clients.
+            let answers_clients = matches!(result, Err(Fault::Silent(_))) && self.replies() != replies;
+            let counts = !answers_clients && streak.counts(found);
+            series.probed(kind, counts);
+            if counts {
+                let outage = watched.found(found);
+                news.tell(&name, &result, outage, Instant::now());
+            }
+            if kind.is_some() {
+                view.look_again.notify_one();
+            }
+            if clients_know_better(&series, kind, next, &view.look_again).await {
+                view.look_again.notify_one();
+                prober.distrust();
+            }
         }
-        if clients_know_better(&series, kind, next, &view.look_again).await {
-            view.look_again.notify_one();
-            prober.distrust();
-        }
+    }
+
+    /// Returns the bytes that clients have got from the upstream.
+    fn replies(&self) -> u64 {
+        self.listeners.iter().map(|listener| listener.bytes_from_upstream()).fold(0, u64::wrapping_add)
     }
 }
 

@@ -9,7 +9,7 @@ use portcullis_config::{LoadOptions, Tcp, load};
 use portcullis_resp::encode;
 
 use super::*;
-use crate::metrics::{Metrics, Names, UpstreamCounts};
+use crate::metrics::{Direction, ListenerCounts, Metrics, Names, UpstreamCounts};
 use crate::upstream::view::Sockets;
 
 const PASSWORD: &str = "canary-probe-77aa";
@@ -98,8 +98,10 @@ fn prober(config: &Config, login_required: bool) -> Prober {
     Prober::new(Target { upstream, tcp: Tcp::default(), login_required }, view)
 }
 
-fn series(metrics: &Arc<Metrics>) -> Vec<Arc<UpstreamSeries>> {
-    metrics.series(&Names { upstreams: vec!["main".into()], ..Names::default() }).upstreams
+fn series(metrics: &Arc<Metrics>) -> Series {
+    let names =
+        Names { listeners: vec!["public".into()], upstreams: vec!["main".into()], ..Names::default() };
+    metrics.series(&names)
 }
 
 fn views(config: &Config) -> Vec<WatchedView> {
@@ -363,23 +365,24 @@ async fn probes_feed_state_and_metrics_and_notice_recovery() {
 #[tokio::test(flavor = "local")]
 async fn what_clients_meet_with_brings_the_next_probe_forward() {
     let dir = tempfile::tempdir().unwrap();
-    let server = Server::start(&[Script::Answer(b"+PONG\r\n"), Script::Greet(b"-LOADING wait\r\n")]);
-    let config = config(dir.path(), &server.addr.to_string(), "trust", "");
+    let server =
+        Server::start(&[Script::Answer(b"+OK\r\n+PONG\r\n"), Script::Answer(b"-WRONGPASS no\r\n+PONG\r\n")]);
+    let config = config(dir.path(), &server.addr.to_string(), "trust", CREDENTIALS);
     let (metrics, health, probes) = watched(&config);
-    let counts = UpstreamCounts::new(Arc::clone(&series(&metrics)[0]), 0);
+    let counts = UpstreamCounts::new(Arc::clone(&series(&metrics).upstreams[0]), 0);
     let state = || health.upstreams()[0].2;
     while !matches!(state(), UpstreamHealth::Up { .. }) {
         sleep(Duration::from_millis(5)).await;
     }
     let started = Instant::now();
-    counts.error(UpstreamErrorKind::Loading);
+    counts.error(UpstreamErrorKind::Auth);
     while matches!(state(), UpstreamHealth::Up { .. }) {
         sleep(Duration::from_millis(5)).await;
     }
     assert!(started.elapsed() < Duration::from_millis(800), "{:?}", started.elapsed());
     // A failure of a known kind does not bring the next probe forward.
     let known = server.accepted();
-    counts.error(UpstreamErrorKind::Loading);
+    counts.error(UpstreamErrorKind::Auth);
     sleep(Duration::from_millis(400)).await;
     assert_eq!(server.accepted(), known);
     drop(probes);
@@ -398,7 +401,7 @@ fn the_time_of_a_state_is_when_it_began() {
     assert_eq!(watched.found(Err(UpstreamErrorKind::Refused)), None);
     let down = since(&health);
     pause();
-    let outage = watched.found(Err(UpstreamErrorKind::Loading)).expect("it was down before");
+    let outage = watched.found(Err(UpstreamErrorKind::Auth)).expect("it was down before");
     assert_eq!(since(&health), down, "down all the time, whatever the reason");
     assert!(outage >= Duration::from_millis(2) && watched.found(Ok(())) >= Some(outage));
     let up = since(&health);
@@ -443,6 +446,36 @@ fn only_news_is_logged_and_another_advice_is_news() {
     );
 }
 
+/// A Redis that runs a slow command for one client may leave a probe without an answer.
+#[tokio::test(flavor = "local")]
+async fn a_silent_probe_does_not_count_while_clients_are_answered() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(&[Script::Once(b"+PONG\r\n"), Script::Silence]);
+    let config = config(dir.path(), &server.addr.to_string(), "trust", "");
+    let (metrics, health, probes) = watched(&config);
+    let answered = ListenerCounts::new(Arc::clone(&series(&metrics).listeners[0]), 0);
+    let state = || health.upstreams()[0].2;
+    while !matches!(state(), UpstreamHealth::Up { .. }) {
+        sleep(Duration::from_millis(5)).await;
+    }
+    // Enough for three silent probes, each of which takes the rest of its second and 300 ms.
+    let until = Instant::now() + Duration::from_secs(5);
+    while Instant::now() < until {
+        answered.bytes(Direction::FromUpstream, 5);
+        assert!(matches!(state(), UpstreamHealth::Up { .. }), "clients are answered");
+        sleep(Duration::from_millis(50)).await;
+    }
+    let errors = metrics.render();
+    assert!(
+        !errors.contains("portcullis_upstream_errors_total{upstream=\"main\",kind=\"timeout\"} 0\n"),
+        "{errors}"
+    );
+    while !matches!(state(), UpstreamHealth::Down { kind: UpstreamErrorKind::Timeout, .. }) {
+        sleep(Duration::from_millis(50)).await;
+    }
+    drop(probes);
+}
+
 #[tokio::test(flavor = "local")]
 async fn what_suggests_that_the_upstream_has_moved_asks_for_a_lookup() {
     let dir = tempfile::tempdir().unwrap();
@@ -457,7 +490,7 @@ async fn what_suggests_that_the_upstream_has_moved_asks_for_a_lookup() {
         sleep(Duration::from_millis(5)).await;
     }
     let asked = || tokio::time::timeout(Duration::from_secs(10), views[0].look_again.notified());
-    let counts = UpstreamCounts::new(Arc::clone(&series(&metrics)[0]), 0);
+    let counts = UpstreamCounts::new(Arc::clone(&series(&metrics).upstreams[0]), 0);
     counts.error_reply(b"-WRONGTYPE Operation against a key\r\n");
     let wrong = tokio::time::timeout(Duration::from_millis(300), views[0].look_again.notified());
     assert!(wrong.await.is_err(), "no reason to look again");
