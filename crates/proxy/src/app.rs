@@ -102,8 +102,7 @@ pub(crate) fn run(config: Config, sources: Vec<ConfigFile>) -> Result<ExitCode, 
         drop((reloader, asked, reports));
         drain_or_stop(&process, &mut signals, acceptor, workers).await
     });
-    // A name lookup that still runs would delay the exit until the name server answers.
-    control.shutdown_background();
+    drop(control);
     process.expiries.finish();
     process.audit.finish();
     Ok(exit)

@@ -21,9 +21,6 @@ use crate::worker::{Order, run};
 /// is stuck.
 const WAITING_BATCHES: usize = 1024;
 
-/// The number of threads for name lookups, which block. Further lookups wait.
-const RESOLVER_THREADS: usize = 4;
-
 /// The error of a thread or a runtime that cannot be started.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot start {what}: {source}")]
@@ -179,8 +176,6 @@ fn spawn(
                 let _ = started.send(Ok(()));
                 let _end = ThreadEnd { what, to: ended };
                 body(&runtime);
-                // A name lookup that still runs must not delay the end of the thread.
-                runtime.shutdown_background();
             }
             Err(error) => {
                 let _ = started.send(Err(error));
@@ -198,7 +193,6 @@ fn spawn(
 pub(super) fn runtime(what: &'static str) -> Result<LocalRuntime, ThreadError> {
     Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(RESOLVER_THREADS)
         .build_local(LocalOptions::default())
         .map_err(ThreadError::of(what))
 }
