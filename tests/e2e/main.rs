@@ -3,6 +3,7 @@
 mod addresses;
 mod admin_api;
 mod admission;
+mod agree;
 mod async_client;
 mod attacks;
 mod blocking;

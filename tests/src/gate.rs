@@ -182,6 +182,7 @@ impl GateBuilder {
         let path = directory.path();
         if let Some(password) = &self.password {
             fs::write(path.join("password"), format!("{password}\n")).expect("writable");
+            fs::set_permissions(path.join("password"), fs::Permissions::from_mode(0o600)).expect("ours");
         }
         for (name, text) in &self.files {
             fs::write(path.join(name), text).expect("writable");

@@ -83,6 +83,15 @@ pub enum AdminBind {
     Unix(UnixSocket),
 }
 
+impl From<&AdminBind> for Bind {
+    fn from(bind: &AdminBind) -> Self {
+        match bind {
+            AdminBind::Tcp(addr) => Self::Tcp { addr: *addr, v6only: false },
+            AdminBind::Unix(file) => Self::Unix(file.clone()),
+        }
+    }
+}
+
 impl fmt::Display for AdminBind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

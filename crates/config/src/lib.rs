@@ -17,6 +17,7 @@ mod lock;
 pub mod message;
 mod model;
 mod origin;
+mod places;
 mod plain;
 mod problem;
 mod raw;
@@ -44,6 +45,7 @@ pub use model::{
     Overflow, ProxyProtocol, Refusal, Reload, Upstream, User,
 };
 pub use origin::{Document, Origin};
+pub use places::Places;
 pub use problem::{Problem, Severity};
 pub use scope::LoadOptions;
 pub use scripts::ScriptLogin;
@@ -69,6 +71,7 @@ pub struct Config {
     log: Log,
     reload: Reload,
     workers: usize,
+    places: Places,
 }
 
 impl Config {
@@ -148,6 +151,11 @@ impl Config {
     /// The events that make a running proxy read the files again.
     pub fn reload(&self) -> Reload {
         self.reload
+    }
+
+    /// Places of the settings that the host must allow.
+    pub fn places(&self) -> &Places {
+        &self.places
     }
 
     /// Number of worker threads, at least one: `workers: 0` has become the number of cores.

@@ -35,6 +35,12 @@ impl Problem {
         *self = Self { file: place.to_owned(), line: 0, column: 0, ..self.clone() };
     }
 
+    /// Makes an error about this host, which does not allow what the file asks for.
+    pub(super) fn of_host(place: &Position, message: Message, hint: Message) -> Self {
+        let message = message!("{} (this host)", message);
+        Self::new(Severity::Error, place, message, hint)
+    }
+
     /// The severity.
     pub fn severity(&self) -> Severity {
         self.severity
@@ -155,6 +161,11 @@ impl Problems {
         hint: impl Into<Message>,
     ) {
         self.note(Severity::Warning, place, message.into(), hint.into());
+    }
+
+    /// Notes an error about this host.
+    pub(super) fn host(&mut self, place: &Position, message: Message, hint: impl Into<Message>) {
+        self.error(place, message!("{} (this host)", message), hint);
     }
 
     pub(super) fn remark(&mut self, place: &Position, message: impl Into<Message>) {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::fs::{File, Metadata};
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -17,6 +18,7 @@ pub(super) use super::version::MAX_TEXT_FILE;
 use super::version::{ConfigFile, Doubt, FileId, Predecessor, Version};
 use crate::lock::{self, READER_WAITS};
 use crate::message::{Harmless, Masked, Message, message};
+use crate::value::socket::Local;
 
 /// A main file or a YAML group file; YAML needs some hundred bytes of memory for each value.
 pub(super) const MAX_YAML_FILE: u64 = 8 << 20;
@@ -35,6 +37,7 @@ pub(super) fn backup_of(path: &Path) -> PathBuf {
 #[derive(Clone, Debug)]
 pub struct LoadOptions {
     secrets: bool,
+    host: bool,
     now: Option<UnixSeconds>,
     instead: Option<Arc<Overlay>>,
     before: Option<Arc<Predecessor>>,
@@ -52,13 +55,18 @@ struct Overlay {
 impl LoadOptions {
     /// Reads all files and secrets, and compares entries with the clock.
     pub fn new() -> Self {
-        Self { secrets: true, now: None, instead: None, before: None, document: None }
+        Self { secrets: true, host: true, now: None, instead: None, before: None, document: None }
     }
 
     /// Does not read secret files and environment variables, and only checks how they are written. The result is for
     /// `check`; its passwords are empty.
     pub fn without_secrets(self) -> Self {
         Self { secrets: false, ..self }
+    }
+
+    /// Does not ask about this host: its groups, and who can read a file. The result is for `check` on another host.
+    pub fn without_host(self) -> Self {
+        Self { host: false, ..self }
     }
 
     /// Uses this time instead of the clock to find entries whose `until` has passed.
@@ -109,6 +117,10 @@ impl LoadOptions {
         self.secrets
     }
 
+    pub(super) fn asks_host(&self) -> bool {
+        self.host
+    }
+
     pub(super) fn now(&self) -> UnixSeconds {
         self.now.unwrap_or_else(|| {
             let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -135,6 +147,10 @@ pub(super) struct Scope {
     pub(super) sources: Vec<ConfigFile>,
     /// The number of entries that stand in the main file.
     pub(super) own_entries: usize,
+    /// The addresses to listen on, and their places.
+    pub(super) binds: Vec<(Local, Position)>,
+    /// The place of the audit output.
+    pub(super) audit: Option<Position>,
 }
 
 impl Scope {
@@ -148,6 +164,19 @@ impl Scope {
             file: path.display().to_string().into(),
             sources: Vec::new(),
             own_entries: 0,
+            binds: Vec::new(),
+            audit: None,
+        }
+    }
+
+    /// Warns if every local user can read a file of secrets.
+    pub(super) fn warn_if_open(&mut self, path: &Path, what: &'static str, mention: &Position) {
+        const OTHERS_READ: u32 = 0o004;
+        let readable = |file: Metadata| file.is_file() && file.permissions().mode() & OTHERS_READ != 0;
+        if self.options.asks_host() && std::fs::metadata(path).is_ok_and(readable) {
+            let message = message!("every local user can read the {} in {}", what, Masked::path(path));
+            let hint = "run chmod 640, and set the file's group to the one that runs portcullis";
+            self.problems.warning(mention, message, hint);
         }
     }
 

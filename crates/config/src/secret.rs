@@ -67,7 +67,11 @@ fn from_file(node: &Node, what: &'static str, scope: &mut Scope) -> Option<Secre
     let bytes = Zeroizing::new(bytes);
     let named = message!("{}", Masked::path(&path));
     match std::str::from_utf8(&bytes) {
-        Ok(text) => finish(text, node, what, named, scope),
+        Ok(text) => {
+            let secret = finish(text, node, what, named, scope)?;
+            scope.warn_if_open(&path, what, &node.place);
+            Some(secret)
+        }
         Err(_) => {
             scope.problems.error(
                 &node.place,

@@ -16,6 +16,7 @@ use portcullis_acl::PolicyBuilder;
 
 use super::fields::Fields;
 use super::limits::{Limits, Patch};
+use super::places::Places;
 use super::raw::Node;
 use super::scope::Scope;
 use super::{Admin, Config};
@@ -66,11 +67,10 @@ pub(super) fn config(tree: &Node, path: &Path, scope: &mut Scope) -> Option<Conf
     }
     let upstreams = upstreams.finish();
     let listeners = listeners.finish(upstreams.as_deref().unwrap_or_default());
-    let upstreams = upstreams?;
     Some(Config {
         origin: scope.options.origin(path),
         listeners: listeners?,
-        upstreams,
+        upstreams: upstreams?,
         users: users.finish()?,
         policy: Arc::new(policy),
         hosts,
@@ -81,5 +81,6 @@ pub(super) fn config(tree: &Node, path: &Path, scope: &mut Scope) -> Option<Conf
         log: log?,
         reload: reload?,
         workers: workers?,
+        places: Places::of(scope),
     })
 }

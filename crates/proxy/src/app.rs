@@ -1,5 +1,6 @@
 //! Runs the proxy with one configuration: binds all addresses, serves clients, and drains at the end.
 
+pub(crate) mod host;
 mod reports;
 mod rlimit;
 mod shutdown;
@@ -14,7 +15,7 @@ use portcullis_config::{Admin, Config, ConfigFile, Reload};
 use tokio::sync::mpsc;
 use tokio::task::spawn_local;
 
-use self::rlimit::raise_open_files;
+use self::rlimit::{TooFewFiles, raise_open_files};
 use self::shutdown::{Signals, Told};
 use self::threads::{AcceptThread, ThreadError, WorkerThread, drain};
 use crate::admin::{self, AdminState};
@@ -42,6 +43,9 @@ pub(crate) enum StartError {
     /// The audit output cannot be opened.
     #[error(transparent)]
     Audit(#[from] AuditError),
+    /// The limit of open files is too low.
+    #[error("{0}: raise it with ulimit -n, or LimitNOFILE of systemd")]
+    Files(#[from] TooFewFiles),
     /// A thread or a runtime cannot be started.
     #[error(transparent)]
     Thread(#[from] ThreadError),
@@ -53,7 +57,7 @@ pub(crate) enum StartError {
 /// # Errors
 /// An address cannot be bound, or a part of the proxy cannot be started.
 pub(crate) fn run(config: Config, sources: Vec<ConfigFile>) -> Result<ExitCode, StartError> {
-    let room = raise_open_files();
+    let room = raise_open_files()?;
     let control = threads::runtime("the control thread")?;
     let (names, config) = control.block_on(HostNames::first(config));
     let process = Arc::new(Process::new(config, room)?);

@@ -54,6 +54,14 @@ impl Output {
     pub(crate) fn open(to: &AuditPath) -> Result<Self, AuditError> {
         Sink::open(to).map(Self)
     }
+
+    /// Tries whether the output can be opened, and leaves no file behind.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub(crate) fn try_open(to: &AuditPath) -> io::Result<()> {
+        sink::try_open(to)
+    }
 }
 
 /// The client that a report is about.

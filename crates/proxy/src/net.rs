@@ -1,6 +1,7 @@
 //! Sockets, buffers, and the transfer of bytes between them.
 
 pub(crate) mod buffer;
+pub(crate) mod held;
 pub(crate) mod lookup;
 pub(crate) mod pipe;
 pub(crate) mod socket;

@@ -68,6 +68,9 @@ const RESERVED_FILES: u64 = 48;
 /// The number of descriptors for one client: its own socket and the upstream connection.
 const FILES_PER_CLIENT: u64 = 2;
 
+/// The limit of open files that a proxy needs to serve one client.
+pub(crate) const LEAST_FILES: u64 = RESERVED_FILES + FILES_PER_CLIENT;
+
 /// Returns the number of clients for which a limit of `files` open files is enough, at least 1.
 pub(crate) fn room_of(files: u64) -> u64 {
     (files.saturating_sub(RESERVED_FILES) / FILES_PER_CLIENT).max(1)

@@ -24,7 +24,7 @@ fn init_writes_a_file_that_check_accepts() {
     let output = portcullis(path, ["init"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert!(stdout(&output).contains("portcullis run --config portcullis.yaml"), "{}", stdout(&output));
-    let output = portcullis(path, ["check", "--strict"]);
+    let output = portcullis(path, ["check", "--no-host", "--strict"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let mode = fs::metadata(path.join("portcullis.yaml")).expect("the file").permissions().mode();
     assert_eq!(mode & 0o133, 0, "not executable, and only the owner writes: {mode:o}");
@@ -40,14 +40,14 @@ fn init_writes_a_file_that_check_accepts() {
     );
     assert_eq!(fs::read_to_string(path.join("portcullis.yaml")).expect("the file"), "mine\n");
     assert_eq!(portcullis(path, ["init", "--force"]).status.code(), Some(0));
-    assert_eq!(portcullis(path, ["check", "--strict"]).status.code(), Some(0));
+    assert_eq!(portcullis(path, ["check", "--no-host", "--strict"]).status.code(), Some(0));
 
     // Other places, and a password.
     fs::write(path.join("password"), "canary-81\n").expect("writable");
     fs::set_permissions(path.join("password"), fs::Permissions::from_mode(0o600)).expect("ours");
     let output = with_variable(path, "other.yaml", &["init", "--password-file", "password"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    let output = portcullis(path, ["check", "--strict", "--config", "other.yaml"]);
+    let output = portcullis(path, ["check", "--no-host", "--strict", "--config", "other.yaml"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert!(
         stdout(&output).contains("auth trust") && stdout(&output).contains("@public"),
@@ -106,7 +106,7 @@ fn init_asks_on_a_terminal() {
     {
         assert!(written.lines().any(|known| known == line), "{line} is not in {written}");
     }
-    assert_eq!(portcullis(directory.path(), ["check", "--strict"]).status.code(), Some(0));
+    assert_eq!(portcullis(directory.path(), ["check", "--no-host", "--strict"]).status.code(), Some(0));
 
     // The end of the input (Ctrl-D) writes nothing.
     let directory = tempfile::tempdir().expect("a scratch directory");
@@ -175,7 +175,7 @@ fn options_print_the_file_that_they_stand_for() {
         // In another directory: relative paths have become absolute.
         let elsewhere = tempfile::tempdir().expect("a scratch directory");
         fs::write(elsewhere.path().join("portcullis.yaml"), stdout(&output)).expect("writable");
-        let checked = portcullis(elsewhere.path(), ["check", "--strict"]);
+        let checked = portcullis(elsewhere.path(), ["check", "--no-host", "--strict"]);
         assert_eq!(checked.status.code(), Some(0), "{}{}", stdout(&output), stderr(&checked));
     }
     let printed = stdout(&run_with(path, &["--print-config"]));

@@ -59,7 +59,7 @@ pub(super) fn blocks(page: &str) -> Vec<(usize, String, String)> {
 }
 
 fn loads(path: &Path, shown: &str) {
-    if let Err(problems) = load(path, &LoadOptions::new().without_secrets()) {
+    if let Err(problems) = load(path, &LoadOptions::new().without_secrets().without_host()) {
         let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
         panic!("{shown}:\n{}", problems.join("\n"));
     }

@@ -74,3 +74,26 @@ fn without_secrets_nothing_is_read_but_the_form_is_checked() {
     assert!(problems[0].hint().unwrap().contains("hash-password"));
     load("{}").unwrap_err();
 }
+
+/// `--no-host` does not look at the mode of a file.
+#[test]
+fn a_password_that_every_local_user_can_read_is_a_warning() {
+    use std::os::unix::fs::PermissionsExt;
+    let files = files("{file: pw}").with("pw", "secret");
+    let set = |name: &str, mode| {
+        std::fs::set_permissions(files.path(name), std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let warns = |what: &str, options: &LoadOptions| {
+        let start = format!("every local user can read the {what} in ");
+        let loaded = load(&files.path("portcullis.yaml"), options).unwrap();
+        loaded.warnings.iter().any(|problem| problem.message().starts_with(&start))
+    };
+    for (mode, warned) in [(0o600, false), (0o640, false), (0o644, true), (0o604, true)] {
+        set("pw", mode);
+        set("token", mode);
+        for what in ["password", "admin token"] {
+            assert_eq!(warns(what, &LoadOptions::new()), warned, "{what} {mode:o}");
+            assert!(!warns(what, &LoadOptions::new().without_host()), "{what} {mode:o}");
+        }
+    }
+}

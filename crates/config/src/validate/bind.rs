@@ -17,8 +17,17 @@ const MAX_GROUPS: u64 = 4 << 20;
 /// The permission to connect for those who are neither owner nor of the group.
 const OTHERS: u32 = 0o002;
 
+/// Stands for a group of another host.
+const UNKNOWN_GROUP: u32 = u32::MAX;
+
 /// Reads a place to listen.
 pub(super) fn read(node: &Node, scope: &mut Scope) -> Option<Local> {
+    let bind = read_form(node, scope)?;
+    scope.binds.push((bind.clone(), node.place.clone()));
+    Some(bind)
+}
+
+fn read_form(node: &Node, scope: &mut Scope) -> Option<Local> {
     if let Value::Map(_) = &node.value {
         return unix(node, scope).map(Local::Unix);
     }
@@ -81,6 +90,9 @@ fn group(node: &Node, scope: &mut Scope) -> Option<u32> {
     if let Ok(number) = text.parse() {
         return Some(number);
     }
+    if !scope.options.asks_host() {
+        return Some(UNKNOWN_GROUP);
+    }
     let mut known = String::new();
     let read = File::open(GROUPS).and_then(|file| file.take(MAX_GROUPS).read_to_string(&mut known));
     let lines = known.lines().filter_map(|line| {
@@ -96,6 +108,6 @@ fn group(node: &Node, scope: &mut Scope) -> Option<u32> {
         Ok(_) => message!("no group '{}' in {}", Masked::near(text, &names), GROUPS),
         Err(error) => message!("cannot read {} to look up the socket's group: {}", GROUPS, error),
     };
-    scope.problems.error(&node.place, message, "create it with groupadd, or write the group's number");
+    scope.problems.host(&node.place, message, "create it with groupadd, or write the group's number");
     None
 }

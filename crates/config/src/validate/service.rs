@@ -52,7 +52,10 @@ pub(super) fn audit(node: Option<&Node>, scope: &mut Scope) -> Option<Audit> {
     let mut audit = Audit { path: AuditPath::Unset, on_overflow: Overflow::Drop };
     let Some(node) = node else { return Some(audit) };
     let mut fields = Fields::of(node, "audit", &mut scope.problems)?;
-    if let Some(path) = fields.take("path").and_then(|node| value::text(node, "path", &mut scope.problems)) {
+    if let Some(node) = fields.take("path")
+        && let Some(path) = value::text(node, "path", &mut scope.problems)
+    {
+        scope.audit = Some(node.place.clone());
         audit.path = match path {
             "stdout" => AuditPath::Stdout,
             "stderr" => AuditPath::Stderr,

@@ -48,7 +48,7 @@ impl Bound {
     pub(crate) fn bind(bind: &AdminBind, tcp: &Tcp) -> Result<Self, BindError> {
         Self::listen(bind, tcp).map_err(|source| BindError {
             owner: "admin".to_owned(),
-            bind: bind.to_string(),
+            bind: bind.into(),
             source,
         })
     }

@@ -1,16 +1,40 @@
 //! The limit of open files of this process.
 
+use std::fmt;
+
+use portcullis_config::message::Harmless;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::process::room_of;
+use crate::process::{LEAST_FILES, room_of};
+
+/// The limit of open files is too low for the proxy itself and one client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the limit of open files is {limit}, and at least {} are needed", LEAST_FILES)]
+pub(crate) struct TooFewFiles {
+    limit: u64,
+}
+
+/// A number and words of the program.
+impl Harmless for TooFewFiles {
+    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
 
 /// Raises the soft limit of open files to the hard limit. Returns the number of clients for which the limit
 /// is enough, at least 1.
-pub(super) fn raise_open_files() -> u64 {
+///
+/// # Errors
+/// The limit is not enough for one client.
+pub(super) fn raise_open_files() -> Result<u64, TooFewFiles> {
     let limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
         // If the system refuses, the old limit stays in force. The next lines read the limit again.
         let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
     }
-    room_of(getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX))
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    if files < LEAST_FILES {
+        return Err(TooFewFiles { limit: files });
+    }
+    Ok(room_of(files))
 }

@@ -1,12 +1,14 @@
 //! The threads of the process: the workers and the accept thread, their start and their end.
 
+use std::fmt;
 use std::io;
 use std::panic::resume_unwind;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use portcullis_config::message::Harmless;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::mpsc;
 use tokio::task::spawn_local;
@@ -27,6 +29,13 @@ const WAITING_BATCHES: usize = 1024;
 pub(crate) struct ThreadError {
     what: &'static str,
     source: io::Error,
+}
+
+/// The system's words, and those of the program.
+impl Harmless for ThreadError {
+    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 impl ThreadError {
@@ -159,6 +168,31 @@ impl Drop for ThreadEnd {
         // While the proxy drains, the receiver is gone.
         let _ = self.to.try_send(self.what);
     }
+}
+
+/// Starts as many threads as a proxy with so many workers has, and ends them.
+///
+/// # Errors
+/// One cannot be started.
+pub(super) fn try_start(workers: usize) -> Result<(), ThreadError> {
+    let _control = runtime("the control thread")?;
+    let count = if workers == 1 { 1 } else { workers + 1 };
+    let (ended, _gone) = mpsc::channel(count);
+    // All of them exist at the same time, as in the proxy.
+    let hold = Arc::new(Mutex::new(()));
+    let held = hold.lock().unwrap_or_else(PoisonError::into_inner);
+    let start = |_| {
+        let hold = Arc::clone(&hold);
+        spawn("a worker", ended.clone(), move |_| drop(hold.lock()))
+    };
+    let mut started = Vec::new();
+    let result = (0..count).try_for_each(|number| start(number).map(|thread| started.push(thread)));
+    drop(held);
+    for thread in started {
+        // They do nothing that can fail.
+        let _ = thread.join();
+    }
+    result
 }
 
 /// Starts a thread with its own runtime, and waits until the runtime exists.

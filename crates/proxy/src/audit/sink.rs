@@ -1,9 +1,9 @@
 //! The output of audit lines: a file descriptor that may be full, slow or closed.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::Duration;
 use std::{fmt, thread};
@@ -117,10 +117,40 @@ fn open(to: &AuditPath) -> io::Result<File> {
     }
 }
 
+/// Tries whether [`Sink::open`] would succeed, and leaves no file behind.
+pub(super) fn try_open(to: &AuditPath) -> io::Result<()> {
+    let AuditPath::File(path) = to else { return open(to).map(drop) };
+    match fs::metadata(path) {
+        // Opening a pipe waits for a reader.
+        Ok(file) if file.file_type().is_fifo() => Ok(()),
+        Ok(_) => OpenOptions::new().append(true).open(path).map(drop),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => try_create(path),
+        Err(error) => Err(error),
+    }
+}
+
+/// Tries whether the file can be made, under another name: the proxy may make it at this moment.
+fn try_create(path: &Path) -> io::Result<()> {
+    let mut path = path.to_owned();
+    // A link to a file that does not exist yet: the file is made where the link leads to.
+    for _ in 0..MOST_LINKS {
+        let Ok(target) = fs::read_link(&path) else { break };
+        path = path.parent().map_or_else(|| target.clone(), |parent| parent.join(&target));
+    }
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let trial = tempfile::Builder::new()
+        .prefix(".portcullis-")
+        .tempfile_in(directory.unwrap_or_else(|| Path::new(".")));
+    // The text of the error names the trial.
+    trial.map(drop).map_err(|error| error.kind().into())
+}
+
 fn open_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).mode(FILE_MODE).open(path)
 }
 
+/// Links that Linux follows in a path (`MAXSYMLINKS`).
+const MOST_LINKS: usize = 40;
 /// The mode of audit files: only the owner and the group can read client addresses.
 const FILE_MODE: u32 = 0o640;
 const FULL_PAUSE: Duration = Duration::from_millis(10);

@@ -3,7 +3,7 @@
 pub(super) mod hosts;
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use portcullis_config::{
@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::resolve::Answers;
 use super::{BAD_CONFIG, config_path, say};
+use crate::app::host;
 
 /// Validate the configuration as 'run' does, and report every problem or a summary.
 #[derive(clap::Args, Clone, Debug)]
@@ -27,6 +28,9 @@ pub struct CheckArgs {
     /// Look up the host names of groups, and print their addresses
     #[arg(long)]
     resolve: bool,
+    /// Do not try addresses, ports, directories and groups of this host, and do not look at file modes
+    #[arg(long)]
+    no_host: bool,
     /// Treat warnings as errors
     #[arg(long)]
     strict: bool,
@@ -44,12 +48,7 @@ pub fn run(args: &CheckArgs) -> ExitCode {
             return ExitCode::from(BAD_CONFIG);
         }
     };
-    let options = LoadOptions::new();
-    let options = if args.no_secrets { options.without_secrets() } else { options };
-    let (config, mut problems) = match load(&path, &options) {
-        Ok(Loaded { config, warnings }) => (Some(config), warnings),
-        Err(problems) => (None, problems),
-    };
+    let (config, mut problems) = judge(&path, args);
     let answers = config.as_ref().filter(|_| args.resolve).and_then(Answers::of);
     let config = match (config, &answers) {
         (Some(config), Some(answers)) => {
@@ -58,12 +57,13 @@ pub fn run(args: &CheckArgs) -> ExitCode {
         }
         (config, _) => config,
     };
-    let warned = problems.iter().any(|problem| problem.severity() == Severity::Warning);
-    let good = config.is_some() && !(args.strict && warned);
+    let has = |severity| problems.iter().any(|problem| problem.severity() == severity);
+    let bad = has(Severity::Error) || (args.strict && has(Severity::Warning));
+    let good = !bad;
     let output = match (&config, args.json) {
         (_, true) => format!("{:#}\n", as_json(good, config.as_ref(), answers.as_ref(), &problems)),
-        (Some(config), false) => summary(config, answers.as_ref(), &problems),
-        (None, false) => String::new(),
+        (Some(config), false) if !has(Severity::Error) => summary(config, answers.as_ref(), &problems),
+        (_, false) => String::new(),
     };
     // A reader that closes the pipe has read enough; the exit code still tells the result.
     if !args.json {
@@ -72,6 +72,22 @@ pub fn run(args: &CheckArgs) -> ExitCode {
     let mut stdout = io::stdout().lock();
     let _ = stdout.write_all(output.as_bytes()).and_then(|()| stdout.flush());
     if good { ExitCode::SUCCESS } else { ExitCode::from(BAD_CONFIG) }
+}
+
+/// Reads the configuration as `run` does, and tries what a start needs of this host.
+fn judge(path: &Path, args: &CheckArgs) -> (Option<Config>, Vec<Problem>) {
+    let options = LoadOptions::new();
+    let options = if args.no_secrets { options.without_secrets() } else { options };
+    let options = if args.no_host { options.without_host() } else { options };
+    match load(path, &options) {
+        Ok(Loaded { config, warnings: mut problems }) => {
+            if !args.no_host {
+                problems.extend(host::faults(&config));
+            }
+            (Some(config), problems)
+        }
+        Err(problems) => (None, problems),
+    }
 }
 
 /// Writes the problems, and the number of each kind.

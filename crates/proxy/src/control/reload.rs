@@ -21,6 +21,7 @@ use crate::audit::{AuditError, Output};
 use crate::generation::store::Generation;
 use crate::listener::{AcceptorOrder, Bound, bind_all};
 use crate::metrics::ReloadResult;
+use crate::net::held::Held;
 use crate::net::socket::BindError;
 use crate::process::{Process, warn_if_lowered};
 use crate::run_on_thread::run_on_thread;
@@ -70,6 +71,7 @@ pub(crate) struct Reloader {
     /// Current listen addresses, whatever later configurations say.
     admin_bind: Option<AdminBind>,
     writers: Writers,
+    held: Held,
 }
 
 /// The parts of the process that a [`Reloader`] changes.
@@ -97,6 +99,8 @@ impl Reloader {
         let Reach { acceptor, workers, watchers, names, admin } = reach;
         let (in_force, last) = (sources.clone(), sources);
         let writers = Writers::default();
+        let mut held = Held::new(first.config().path());
+        held.follow(&addresses(first.config(), admin_bind.as_ref()));
         Self {
             process,
             origin,
@@ -110,6 +114,7 @@ impl Reloader {
             admin,
             admin_bind,
             writers,
+            held,
         }
     }
 
@@ -235,6 +240,7 @@ impl Reloader {
         let next = Arc::new(current.next(config, &self.process.metrics, self.room));
         // The proxy first: what the admin endpoint says is in force then is.
         self.tell_gate(&next, opened).await;
+        self.held.follow(&addresses(next.config(), self.admin_bind.as_ref()));
         self.process.store.swap(Arc::clone(&next));
         let cut = self.tell_workers(&next).await;
         self.watchers.follow(next.config(), next.series());
@@ -377,6 +383,11 @@ fn is_readable_once(path: &Path) -> bool {
 
 fn group_reports(old: &Generation, new: &Generation) -> Vec<GroupReport> {
     new.policy().changes_since(old.policy(), NAMED_ENTRIES).into_iter().map(GroupReport::of).collect()
+}
+
+/// All addresses that the process listens on.
+fn addresses(config: &Config, admin: Option<&AdminBind>) -> Vec<Bind> {
+    binds(config).into_iter().cloned().chain(admin.map(Bind::from)).collect()
 }
 
 fn binds(config: &Config) -> HashSet<&Bind> {

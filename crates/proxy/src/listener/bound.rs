@@ -45,7 +45,7 @@ pub(crate) fn bind_all(config: &Config, is_wanted: impl Fn(&Bind) -> bool) -> Re
         for bind in listener.binds().iter().filter(|bind| is_wanted(bind)) {
             bound.push(Bound::bind(bind, listener.limits().tcp()).map_err(|source| BindError {
                 owner: format!("listener '{}'", listener.name()),
-                bind: bind.to_string(),
+                bind: bind.clone(),
                 source,
             })?);
         }

@@ -8,7 +8,8 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use portcullis_config::{Tcp, UnixSocket};
+use portcullis_config::{Bind, Tcp, UnixSocket};
+use rustix::fs::{Access, access};
 use socket2::{Domain, Protocol, SockRef, Type};
 
 /// The number of connections that may wait to be accepted, as in Redis (`tcp-backlog`). The kernel's `somaxconn`
@@ -64,6 +65,17 @@ impl Socket {
 /// # Errors
 /// The system reports that the address is in use, does not exist, or is not permitted.
 pub(crate) fn listen_tcp(addr: SocketAddr, v6only: bool, tcp: &Tcp) -> io::Result<socket2::Socket> {
+    let socket = bind_tcp(addr, v6only, tcp)?;
+    socket.listen(BACKLOG)?;
+    Ok(socket)
+}
+
+/// Binds as [`listen_tcp`] does, and does not listen: no client finds the socket, and another process that wants to
+/// listen on the address still can.
+///
+/// # Errors
+/// Those of [`listen_tcp`].
+pub(crate) fn bind_tcp(addr: SocketAddr, v6only: bool, tcp: &Tcp) -> io::Result<socket2::Socket> {
     let socket = socket2::Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     if addr.is_ipv6() {
         socket.set_only_v6(v6only)?;
@@ -72,7 +84,6 @@ pub(crate) fn listen_tcp(addr: SocketAddr, v6only: bool, tcp: &Tcp) -> io::Resul
     set_options(&SockRef::from(&socket), tcp)?;
     socket.set_nonblocking(true)?;
     socket.bind(&addr.into())?;
-    socket.listen(BACKLOG)?;
     Ok(socket)
 }
 
@@ -110,7 +121,35 @@ pub(crate) fn listen_unix(file: &UnixSocket) -> io::Result<socket2::Socket> {
     Ok(socket)
 }
 
-/// Gives the socket file its group, and then its mode.
+/// Tries whether [`listen_unix`] would succeed, under another name in the same directory: no client finds that socket.
+///
+/// # Errors
+/// Those of [`listen_unix`].
+pub(crate) fn try_unix(file: &UnixSocket) -> io::Result<()> {
+    let path = file.path();
+    let addr = socket2::SockAddr::unix(path)?;
+    match std::fs::symlink_metadata(path) {
+        Ok(_) if is_dead_socket(path, &addr)? => {}
+        Ok(_) => return Err(io::ErrorKind::AddrInUse.into()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let trial = path.with_file_name(format!(".pc{}", std::process::id()));
+    if socket2::SockAddr::unix(&trial).is_err() {
+        // There is no room for another name: the rights to the directory are all that can be tried.
+        let directory = path.parent().unwrap_or_else(|| Path::new("/"));
+        return Ok(access(directory, Access::WRITE_OK | Access::EXEC_OK)?);
+    }
+    let trial = UnixSocket::at(trial).with_mode(file.mode());
+    let trial = match file.group() {
+        Some(group) => trial.with_group(group),
+        None => trial,
+    };
+    let _socket = listen_unix(&trial)?;
+    let _removed_at_the_end = SocketFile::at(trial.path())?;
+    Ok(())
+}
+
 fn open_to_group(file: &UnixSocket) -> io::Result<()> {
     if let Some(group) = file.group() {
         std::os::unix::fs::lchown(file.path(), None, Some(group)).map_err(|error| {
@@ -187,24 +226,35 @@ pub(crate) fn set_options(socket: &SockRef<'_>, tcp: &Tcp) -> io::Result<()> {
 
 /// The error for an address on which the proxy cannot listen.
 #[derive(Debug, thiserror::Error)]
-#[error("{owner}: cannot listen on {bind}: {source}{}", bind_hint(.source))]
+#[error("{owner}: cannot listen on {bind}: {source}{}", after_semicolon(bind_hint(bind, source)))]
 pub(crate) struct BindError {
     /// The part of the configuration that has the address.
     pub owner: String,
     /// The address.
-    pub bind: String,
+    pub bind: Bind,
     /// The error of the system.
     pub source: io::Error,
 }
 
-/// Returns the end of the message for a [`BindError`]: what to do.
-fn bind_hint(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            "; another process already listens there: stop it, or choose another port in 'bind'"
+fn after_semicolon(hint: &str) -> String {
+    if hint.is_empty() { String::new() } else { format!("; {hint}") }
+}
+
+/// Returns what to do about an address that cannot be listened on.
+pub(crate) fn bind_hint(bind: &Bind, error: &io::Error) -> &'static str {
+    match (bind, error.kind()) {
+        (Bind::Tcp { .. }, io::ErrorKind::AddrInUse) => {
+            "another process already listens there: stop it, or choose another port in 'bind'"
         }
-        io::ErrorKind::AddrNotAvailable => "; this machine has no such address",
-        io::ErrorKind::PermissionDenied => "; ports below 1024 need CAP_NET_BIND_SERVICE",
+        (Bind::Tcp { .. }, io::ErrorKind::AddrNotAvailable) => "this machine has no such address",
+        (Bind::Tcp { .. }, io::ErrorKind::PermissionDenied) => "ports below 1024 need CAP_NET_BIND_SERVICE",
+        (Bind::Unix(_), io::ErrorKind::AddrInUse) => {
+            "another process already listens there, or a file of another kind has that name: choose another path"
+        }
+        (Bind::Unix(_), io::ErrorKind::NotFound) => "create the directory",
+        (Bind::Unix(_), io::ErrorKind::PermissionDenied) => {
+            "let the user that runs portcullis write to the directory"
+        }
         _ => "",
     }
 }

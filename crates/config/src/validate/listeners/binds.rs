@@ -41,9 +41,9 @@ impl Listeners<'_> {
             AdminBind::Tcp(addr) => Local::Tcp(*addr),
             AdminBind::Unix(file) => Local::Unix(file.clone()),
         });
-        for (bind, place, _) in
-            all.iter().filter(|(bind, _, _)| admin.as_ref().is_some_and(|admin| collide(bind, admin)))
-        {
+        for (bind, place, _) in all.iter().filter(|(bind, _, _)| {
+            admin.as_ref().is_some_and(|admin| collide(bind, admin) || takes_v4(admin, bind))
+        }) {
             let message = message!("{} conflicts with the admin endpoint", show(bind));
             let hint = "choose another port, change admin: {bind: ...}, or write admin: off";
             scope.problems.error(place, message, hint);
@@ -82,6 +82,16 @@ fn collide(one: &Local, other: &Local) -> bool {
             let wide = one.ip().is_unspecified() || other.ip().is_unspecified();
             let same = one.ip() == other.ip() && one.scope_id() == other.scope_id();
             one.port() == other.port() && one.port() != 0 && (wide || same)
+        }
+        _ => false,
+    }
+}
+
+/// Whether the admin endpoint listens on `[::]`, which takes IPv4 with it, and the other one is on that port.
+fn takes_v4(admin: &Local, other: &Local) -> bool {
+    match admin {
+        Local::Tcp(SocketAddr::V6(admin)) => {
+            admin.ip().is_unspecified() && v4_port(other) == Some(admin.port())
         }
         _ => false,
     }

@@ -1,7 +1,5 @@
 //! PEM files: certificates, keys and revocation lists.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use portcullis_acl::UnixSeconds;
@@ -179,7 +177,7 @@ fn certificates(
 
 fn private_key(node: &Node, scope: &mut Scope) -> Option<PrivateKeyDer<'static>> {
     let (path, bytes) = read(node, "private key", scope)?;
-    warn_if_open(&path, node, scope);
+    scope.warn_if_open(&path, "private key", &node.place);
     if let Ok(key) = PrivateKeyDer::from_pem_slice(&bytes) {
         return Some(key);
     }
@@ -193,18 +191,6 @@ fn private_key(node: &Node, scope: &mut Scope) -> Option<PrivateKeyDer<'static>>
         scope.problems.error(&node.place, message, hint("PRIVATE KEY", "pkey", &bytes));
     }
     None
-}
-
-fn warn_if_open(path: &Path, node: &Node, scope: &mut Scope) {
-    const OTHERS_READ: u32 = 0o004;
-    if fs::metadata(path).is_ok_and(|file| file.is_file() && file.permissions().mode() & OTHERS_READ != 0) {
-        let message = message!("every local user can read the private key in {}", Masked::path(path));
-        scope.problems.warning(
-            &node.place,
-            message,
-            "run chmod 640, and set the file's group to the one that runs portcullis",
-        );
-    }
 }
 
 fn read(node: &Node, what: &'static str, scope: &mut Scope) -> Option<(PathBuf, Zeroizing<Vec<u8>>)> {
