@@ -249,8 +249,9 @@ impl CidrError {
             }
             Self::Several { networks } => format!("write one entry for each of {networks}"),
             Self::MoreWords { networks } => {
+                let one = if networks.is_one() { "" } else { "one entry for each of " };
                 format!(
-                    "write {networks} alone; a note goes behind '#', or into {{cidr: ADDRESS, note: TEXT}}"
+                    "write {one}{networks}; a note goes behind '#', or into {{cidr: ADDRESS, note: TEXT}}"
                 )
             }
             Self::Unspecified { everybody } => format!("did you mean {everybody} (everybody)?"),

@@ -3,11 +3,20 @@
 /// A longer text is not a misspelled word.
 const LONGEST_WORD: usize = 64;
 
-/// Returns the known word that was probably meant: at most a third of the letters may differ. Case does not count, and
-/// neither does `-` for `_`.
+/// The shortest beginning of a word that stands for the word.
+const SHORTEST_BEGINNING: usize = 3;
+
+/// Returns the known word that was probably meant: at most a third of the letters may differ, or it is the only one that
+/// begins with the text. Case does not count, and neither does `-` for `_`.
 pub fn nearest<'w>(text: &str, words: &[&'w str]) -> Option<&'w str> {
-    let budget = (text.chars().count() / 3).max(1);
-    within(text, words.iter().copied(), budget)
+    let length = text.chars().count();
+    let near = within(text, words.iter().copied(), (length / 3).max(1));
+    if near.is_some() || !(SHORTEST_BEGINNING..=LONGEST_WORD).contains(&length) {
+        return near;
+    }
+    let written = folded(text);
+    let mut longer = words.iter().filter(|word| folded(word).starts_with(&written));
+    longer.next().copied().filter(|_| longer.next().is_none())
 }
 
 /// Returns the first of the known words that differ from the text by the fewest edits, and by at most `budget`.

@@ -8,6 +8,20 @@ use super::raw::{Key, Node, Value};
 use crate::homes::homes;
 use crate::message::{Masked, Message, did_you_mean, message, nearest};
 
+/// Words of other programs for keys.
+const SYNONYMS: [(&str, &str); 10] = [
+    ("whitelist", "allow"),
+    ("allowlist", "allow"),
+    ("blacklist", "deny"),
+    ("denylist", "deny"),
+    ("blocklist", "deny"),
+    ("listen", "bind"),
+    ("backend", "upstream"),
+    ("server", "address"),
+    ("host", "address"),
+    ("hosts", "address"),
+];
+
 /// One mapping of the file while it is being read.
 pub(super) struct Fields<'n> {
     pub(super) place: &'n Position,
@@ -122,9 +136,10 @@ impl<'n> Fields<'n> {
                 continue;
             }
             let hint = self.hint(&key.text, above);
-            let written = match homes(&key.text, self.what).is_empty() {
-                true => Masked::near(&key.text, &self.known),
-                false => Masked::known(&key.text),
+            let is_known = !homes(&key.text, self.what).is_empty() || self.synonym(&key.text).is_some();
+            let written = match is_known {
+                true => Masked::known(&key.text),
+                false => Masked::near(&key.text, &self.known),
             };
             problems.error(&key.place, message!("unknown key '{}' in {}", written, self.what), hint);
         }
@@ -146,6 +161,9 @@ impl<'n> Fields<'n> {
     /// So is one below a key without a value.
     fn hint(&self, written: &str, above: Option<&Key>) -> Message {
         let hint = did_you_mean(written, &self.known, || self.known_keys());
+        if let Some(meant) = self.synonym(written) {
+            return message!("did you mean '{}'?", meant);
+        }
         let homes = homes(written, self.what);
         if !homes.is_empty() {
             let (key, homes) = (Masked::known(written), Masked::known(&homes.join(", ")));
@@ -163,6 +181,12 @@ impl<'n> Fields<'n> {
             ),
             _ => hint,
         }
+    }
+
+    /// The key of this mapping that other programs call so.
+    fn synonym(&self, written: &str) -> Option<&'static str> {
+        let meant = SYNONYMS.iter().find(|(word, _)| written.eq_ignore_ascii_case(word));
+        meant.map(|(_, key)| *key).filter(|key| self.known.contains(key))
     }
 
     fn known_keys(&self) -> Message {

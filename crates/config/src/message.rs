@@ -58,6 +58,16 @@ pub fn did_you_mean(written: &str, known: &[&str], otherwise: impl FnOnce() -> M
     }
 }
 
+/// Returns the hint for a name that is none of the known ones: the one that was probably meant, or all of them. `kind`
+/// is a plural, such as "listeners".
+pub fn known_names(written: &str, known: &[&str], kind: &'static str) -> String {
+    let all = || match known.is_empty() {
+        true => message!("there are no {}", kind),
+        false => message!("known {}: {}", kind, Masked::names(known.iter().copied())),
+    };
+    did_you_mean(written, known, all).into_string()
+}
+
 /// A type whose values hold no free text, or only text that may be shown.
 pub trait Harmless {
     /// Writes the value as a message shows it.

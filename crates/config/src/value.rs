@@ -99,7 +99,8 @@ pub(super) fn number(
         let written_as = Masked::near(written, &["off"]);
         let message =
             message!("{} must be a whole number from {} to {}, not '{}'", what, least, most, written_as);
-        let meant = digits(written.trim_start_matches('0')).filter(|meant| (least..=most).contains(meant));
+        let plain: String = written.chars().filter(|c| !matches!(c, ',' | '_' | ' ')).collect();
+        let meant = digits(plain.trim_start_matches('0')).filter(|meant| (least..=most).contains(meant));
         let hint = message!("write it in plain digits, such as {}", meant.unwrap_or_else(|| least.max(1)));
         problems.error(&node.place, message, hint);
     }

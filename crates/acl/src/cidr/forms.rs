@@ -84,7 +84,10 @@ fn netmask(text: &str) -> Option<CidrError> {
         Some(parts) => parts,
         // Two addresses, unless the second one can only be a mask.
         None => {
-            text.split_once(char::is_whitespace).filter(|(_, mask)| mask.trim_start().starts_with("255."))?
+            let (address, mask) = text.split_once(char::is_whitespace)?;
+            let mask = mask.trim_start();
+            let mask = mask.strip_prefix("netmask ").or_else(|| mask.strip_prefix("mask ")).unwrap_or(mask);
+            mask.trim_start().starts_with("255.").then_some((address, mask))?
         }
     };
     let (address, mask) = (address.trim_end(), mask.trim_start().parse::<Ipv4Addr>().ok()?.to_bits());
@@ -134,8 +137,10 @@ fn range(text: &str) -> Option<CidrError> {
 
 /// Reads `10.1.*`, `10.1.*.*`, `10.1.2.x`, `10.1.2.1*` and `2001:db8:*`.
 fn wildcard(text: &str) -> Option<CidrError> {
-    let is_wild = text.contains(['*', '?']) || text.split('.').any(|part| part.eq_ignore_ascii_case("x"));
-    if !is_wild {
+    // A word is no wildcard: `x` is one beside numbers only.
+    let has_number = text.contains(|c: char| c.is_ascii_digit());
+    let has_x = has_number && text.split('.').any(|part| part.eq_ignore_ascii_case("x"));
+    if !has_x && !text.contains(['*', '?']) {
         return None;
     }
     if text.contains(':') {
@@ -192,6 +197,10 @@ fn several(text: &str) -> Option<CidrError> {
 
 /// The networks that one word stands for, if it is an entry or one of the forms above.
 fn reading(word: &str) -> Option<Networks> {
+    // Among other words, `*` says nothing about addresses.
+    if !word.contains(|c: char| c.is_ascii_digit()) {
+        return None;
+    }
     match Cidr::strict(word) {
         Ok(cidr) => Networks::one(cidr),
         Err(_) => match netmask(word).or_else(|| range(word)).or_else(|| wildcard(word))? {

@@ -15,6 +15,9 @@ fn a_word_that_is_like_it() {
         ("@public_script", Some("@public-scripts")),
         ("dny", Some("deny")),
         ("denied", None),
+        ("pass", Some("passthrough")),
+        ("pas", Some("passthrough")),
+        ("pa", None),
         ("upstream", None),
         ("", None),
     ] {

@@ -6,7 +6,7 @@ mod rights;
 use std::net::{IpAddr, SocketAddr};
 
 use portcullis_acl::{ClientAddr, Decision, Rule, UnixSeconds};
-use portcullis_config::message::Masked;
+use portcullis_config::message::{Masked, known_names};
 use portcullis_config::{Config, Listener};
 use portcullis_resp::error::RequestError;
 use serde_json::{Map, Value, json};
@@ -20,8 +20,8 @@ use super::logins::Logins;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum QuestionError {
     /// The configuration has no listener of that name.
-    #[error("unknown listener '{name}'; known listeners: {known}")]
-    UnknownListener { name: Masked, known: String },
+    #[error("unknown listener '{name}'; {hint}")]
+    UnknownListener { name: Masked, hint: String },
     /// The source is a network.
     #[error("'{0}' is not an address: name one address of that network")]
     Network(Masked),
@@ -49,7 +49,8 @@ pub(crate) fn listeners<'c>(
         Some(listener) => Ok(vec![listener]),
         None => {
             let known: Vec<&str> = config.listeners().iter().map(|listener| listener.name()).collect();
-            Err(QuestionError::UnknownListener { name: Masked::near(name, &known), known: known.join(", ") })
+            let hint = known_names(name, &known, "listeners");
+            Err(QuestionError::UnknownListener { name: Masked::near(name, &known), hint })
         }
     }
 }

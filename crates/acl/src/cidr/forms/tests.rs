@@ -75,6 +75,9 @@ fn wildcards_become_the_exact_networks() {
     assert_eq!(networks_of("10.*.1.*").more(), 240);
     // 0.0.0.1 is left, and 0.0.0.0 is no client's address.
     assert_eq!(networks_of("*.0.0.0").shown()[0].to_string(), "1.0.0.0");
+    for text in ["x", "x.y", "*.example", "?"] {
+        assert_eq!(text.parse::<Cidr>(), Err(CidrError::NotAnAddress), "{text}");
+    }
     for text in ["2001:db8::*", "2001:db8:1?::", "2001:*:1:*"] {
         assert_eq!(text.parse::<Cidr>(), Err(CidrError::Wildcard { networks: None }), "{text}");
         assert!(hint(text).contains("2001:db8::/32"), "{text}");
@@ -86,6 +89,7 @@ fn netmasks_become_the_exact_networks() {
     for (text, networks) in [
         ("10.0.0.0/255.0.0.0", "10.0.0.0/8"),
         ("10.0.0.0 255.0.0.0", "10.0.0.0/8"),
+        ("10.0.0.0 netmask 255.0.0.0", "10.0.0.0/8"),
         ("10.0.0.0/0.255.255.255", "10.0.0.0/8"),
         ("10.1.2.3/255.255.255.255", "10.1.2.3"),
         ("0.0.0.0/0.0.0.0", "0.0.0.0/0 (everybody)"),
@@ -124,7 +128,10 @@ fn several_addresses_are_named() {
     let many: Vec<String> = (1..=40).map(|host| format!("10.0.0.{host}")).collect();
     assert!(hint(&many.join(" ")).ends_with("10.0.0.16 and 24 more"));
     assert_eq!(networks_of("10.0.0.1 office").to_string(), "10.0.0.1");
-    assert!(hint("10.0.0.1 office").starts_with("write 10.0.0.1 alone; a note goes behind '#'"));
+    assert!(hint("10.0.0.1 office").starts_with("write 10.0.0.1; a note goes behind '#'"));
+    assert!(
+        hint("10.0.0.1, 10.0.0.2 x *").starts_with("write one entry for each of 10.0.0.1, 10.0.0.2; a note")
+    );
 }
 
 #[test]

@@ -121,6 +121,12 @@ impl Groups<'_> {
                 scope.problems.error(place, message!("'{}' is not an address", shown), hint);
                 None
             }
+            Err(CidrError::Space) if text.trim().contains([',', ' ']) => {
+                let message = message!("'{}' is one value, and no address", Masked::of(text));
+                let hint = "put a list in brackets, as in [office, 203.0.113.0/24]";
+                scope.problems.error(place, message, hint);
+                None
+            }
             Err(_) if url::is_url(text) => {
                 url::refuse(Some(text), None, place, scope);
                 None

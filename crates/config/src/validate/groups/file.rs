@@ -100,6 +100,12 @@ fn plain(
                 let message = message!("'- {}' in a plain-text list", Masked::of(&written[2..]));
                 scope.problems.error(&place(), message, hint);
             }
+            Err(_) if written.starts_with(['{', '[', '"']) => {
+                let hint =
+                    "write addresses without quotes; for a JSON file, write {file: PATH, select: PATH IN IT}";
+                let message = message!("'{}' in a plain-text list", Masked::of(written));
+                scope.problems.error(&place(), message, hint);
+            }
             Err(error) => {
                 super::entry::bad_address(written, &error, &place(), scope);
             }

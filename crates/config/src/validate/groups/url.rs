@@ -21,7 +21,8 @@ fn hint(url: &str, group: Option<&str>, scope: &Scope) -> Message {
     let name = Masked::name(group.unwrap_or("list"));
     let file = message!("fetched-{}.{}", name, extension);
     let main = Path::new(scope.file.as_ref());
-    let directory = std::path::absolute(&scope.base).unwrap_or_else(|_| scope.base.clone());
+    let here = if scope.base.as_os_str().is_empty() { Path::new(".") } else { &scope.base };
+    let directory = std::path::absolute(here).unwrap_or_else(|_| here.to_path_buf());
     let own = Masked::path(Path::new(main.file_name().unwrap_or(main.as_os_str())));
     message!(
         "under groups, write {}: {{file: {}{}}}. Put this line into a crontab, with the address for URL (there, % is \\%): \

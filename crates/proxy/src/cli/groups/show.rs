@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use portcullis_acl::policy::UNIX_GROUP;
 use portcullis_acl::{Group, List, Rule, UnixSeconds};
 use portcullis_config::edit::Written;
+use portcullis_config::message::known_names;
 use portcullis_config::{Config, LoadOptions};
 use serde_json::{Value, json};
 
@@ -72,8 +73,8 @@ pub(super) fn show(args: &ShowArgs) -> ExitCode {
     let Some(group) = policy.group(&args.group) else {
         let known: Vec<&str> = policy.groups().map(|group| group.name()).collect();
         fail(
-            &format!("unknown group '{}'; known groups: {}", args.group.escape_debug(), known.join(", ")),
-            None,
+            &format!("unknown group '{}'", args.group.escape_debug()),
+            Some(&known_names(&args.group, &known, "groups")),
         );
         return ExitCode::from(BAD_USAGE);
     };

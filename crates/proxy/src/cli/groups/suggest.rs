@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use portcullis_acl::{Cidr, UnixSeconds, cidr::minimal};
 use portcullis_config::edit::{NewEntry, parse_time};
+use portcullis_config::message::known_names;
 use portcullis_config::{Admin, Config, LoadOptions, load};
 use serde_json::{Value, json};
 
@@ -48,8 +49,8 @@ fn suggest(args: &SuggestArgs) -> Result<String, ExitCode> {
     {
         let known: Vec<&str> = config.listeners().iter().map(|listener| listener.name()).collect();
         fail(
-            &format!("unknown listener '{}'; known listeners: {}", name.escape_debug(), known.join(", ")),
-            None,
+            &format!("unknown listener '{}'", name.escape_debug()),
+            Some(&known_names(name, &known, "listeners")),
         );
         return Err(ExitCode::from(BAD_USAGE));
     }
