@@ -64,7 +64,8 @@ pub(crate) struct AskedAddress {
 }
 
 impl AskedAddress {
-    /// Parses an IP address, or the word `unix`.
+    /// Parses an IP address, or the word `unix`. A port is ignored: `203.0.113.9:50000` and `[2001:db8::1]:50000` stand
+    /// in the log and the audit trail.
     ///
     /// # Errors
     /// [`QuestionError::Network`] or [`QuestionError::NotAnAddress`].
@@ -72,7 +73,7 @@ impl AskedAddress {
         if text == portcullis_acl::policy::UNIX_GROUP {
             return Ok(Self { from: ClientAddr::unix(), folded: None });
         }
-        let Ok(ip) = text.parse::<IpAddr>() else {
+        let Ok(ip) = text.parse::<IpAddr>().or_else(|_| text.parse().map(without_port)) else {
             let shown = Masked::of(text);
             return Err(match text.parse::<portcullis_acl::Cidr>() {
                 Ok(_) => QuestionError::Network(shown),
@@ -85,6 +86,13 @@ impl AskedAddress {
 
     fn shown(&self) -> String {
         self.from.ip().map_or_else(|| self.from.to_string(), |ip| ip.to_string())
+    }
+}
+
+fn without_port(socket: SocketAddr) -> IpAddr {
+    match socket {
+        SocketAddr::V4(socket) => IpAddr::V4(*socket.ip()),
+        SocketAddr::V6(socket) => IpAddr::V6(*socket.ip()),
     }
 }
 

@@ -108,10 +108,28 @@ fn json() {
 }
 
 #[test]
+fn a_port_is_ignored() {
+    for text in ["203.0.113.9:50000", "[::ffff:203.0.113.9]:50000"] {
+        assert_eq!(answer(text).2["source"], "203.0.113.9");
+    }
+    assert_eq!(answer("[2001:db8::7]:50000").2["source"], "2001:db8::7");
+}
+
+#[test]
 fn an_invalid_source_is_an_error() {
-    for text in
-        ["", "host", "10.0.0.0/8", "10.0.0.01", "10.1", "fe80::1%lo", "127.0.0.1:6379", "UNIX", "1.2.3.4 "]
-    {
+    for text in [
+        "",
+        "host",
+        "10.0.0.0/8",
+        "10.0.0.01",
+        "10.1",
+        "fe80::1%lo",
+        "127.0.0.1:",
+        "127.0.0.1:65536",
+        "2001:db8::1]:1",
+        "UNIX",
+        "1.2.3.4 ",
+    ] {
         assert!(AskedAddress::parse(text).unwrap_err().to_string().contains("is not an address"), "{text}");
     }
     assert!(
