@@ -16,8 +16,12 @@ const UNIX: &str = "unix";
 #[group(skip)]
 #[command(next_help_heading = "Forward")]
 pub struct ForwardArgs {
-    /// Listen on this address: 0.0.0.0:6380, [::]:6380 or unix:/path. May be repeated
-    #[arg(long, value_name = "ADDRESS")]
+    /// Listen on this address, such as 0.0.0.0:6380 or unix:/path. May be repeated
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        help = "Listen on this address: 0.0.0.0:6380, [::]:6380 or unix:/path. May be repeated"
+    )]
     pub listen: Vec<String>,
     /// Forward to this Redis: redis.internal:6379 or unix:/path
     #[arg(long, value_name = "REDIS")]
