@@ -291,7 +291,7 @@ impl Relay {
             if self.client.has_ended() && self.lanes.wait_for_others(&self.session) {
                 return Poll::Ready(Ended::at_once(ClosedReason::Client));
             }
-            if self.lanes.own.leads_elsewhere() && self.needs_own_lane_no_more() {
+            if self.lanes.own.leads_elsewhere() && self.lanes.may_close_own(&self.session, &self.requests) {
                 self.lose_upstream(None);
             }
             if self.turn.moves() == before || self.starves_for().is_some() {
@@ -368,15 +368,6 @@ impl Relay {
             self.worker.resources.shared_clients.forget(pooled.key());
         }
         self.session.lost(why);
-    }
-
-    /// Returns whether a client with dedicated connections has nothing in progress on its own.
-    fn needs_own_lane_no_more(&self) -> bool {
-        !self.lanes.are_shared()
-            && self.session.is_idle()
-            && !self.lanes.own.link().streams()
-            && !self.requests.is_pending()
-            && self.requests.unread().is_empty()
     }
 
     /// Closes the client's own upstream connection if its lease is over. Returns whether it was closed.

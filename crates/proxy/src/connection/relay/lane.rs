@@ -105,6 +105,15 @@ impl Lanes {
         }
     }
 
+    /// Returns whether a client with dedicated connections has nothing in progress on its own connection.
+    pub(super) fn may_close_own(&self, session: &Session, requests: &Pipe) -> bool {
+        !self.are_shared()
+            && session.is_idle()
+            && !self.own.link().streams()
+            && !requests.is_pending()
+            && requests.unread().is_empty()
+    }
+
     /// Returns whether the next replies may take any time: a command blocks, or messages may arrive.
     pub(super) fn wait_for_others(&self, session: &Session) -> bool {
         session.blocks() || self.own.link().streams()
