@@ -1,3 +1,4 @@
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 use portcullis_config::{Auth, LoadOptions, Loaded, load, read_document};
@@ -27,6 +28,7 @@ fn options_and_their_yaml_mean_the_same() {
     let dir = tempfile::tempdir().unwrap();
     let password = dir.path().join("pass: \"word\" #1");
     std::fs::write(&password, "secret\n").unwrap();
+    std::fs::set_permissions(&password, std::fs::Permissions::from_mode(0o600)).unwrap();
     let mut forwards = vec![
         args("0.0.0.0:6380", "redis:6379", &["203.0.113.0/24"]),
         args("[::1]:6380", "unix:/run/redis: 1.sock", &["2001:db8::/32", "10.0.0.1", "10.0.0.2"]),
