@@ -145,7 +145,9 @@ fn listeners_by_name() {
     };
     assert_eq!(names(None), ["public", "local", "closed"]);
     assert_eq!(names(Some("local")), ["local"]);
-    assert!(listeners(&config, Some("lokal")).unwrap_err().to_string().contains("public, local, closed"));
+    let error = |name| listeners(&config, Some(name)).unwrap_err().to_string();
+    assert!(error("lokal").contains("did you mean 'local'?"), "{}", error("lokal"));
+    assert!(error("elsewhere").contains("public, local, closed"), "{}", error("elsewhere"));
 }
 
 const RIGHTS: &str = "\
