@@ -196,7 +196,7 @@ fn add(
 }
 
 pub(super) fn too_many(full: TooMany, place: &Position, scope: &mut Scope) {
-    scope.problems.error(place, message!("{}", full), "");
+    scope.problems.error(place, message!("{}", full), "write fewer and wider networks");
 }
 
 /// Notes what is no address.
