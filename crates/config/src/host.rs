@@ -88,11 +88,15 @@ impl Host {
 
     /// A warning at the place of the entry that it admits no address of its answer; `None` if it admits one.
     pub fn admits_none(&self, admitted: &Admitted) -> Option<Problem> {
-        let hint = match admitted.dropped.iter().any(|(_, why)| *why == Dropped::Private) {
-            true => "if clients connect from private addresses, add private: true",
-            false => "check the records of the name",
+        let dropped = |kind| admitted.dropped.iter().any(|(_, why)| *why == kind);
+        let hint = if dropped(Dropped::Private) {
+            "if clients connect from private addresses, add private: true"
+        } else if dropped(Dropped::Loopback) {
+            "a host name never admits loopback; write 127.0.0.1 as an address"
+        } else {
+            "check the records of the name"
         };
-        let message = || message!("no address of {} can be admitted: {}", self.name, *admitted);
+        let message = || message!("{}: {}", self.name, *admitted);
         admitted.addresses.is_empty().then(|| self.warning(message(), hint))
     }
 

@@ -72,7 +72,7 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// List and show groups, and add or remove entries in the configuration files
     Groups(groups::GroupsArgs),
-    /// Convert a configuration of rinetd, netsh, nginx, HAProxy or ApsaraDB
+    /// Convert a configuration of rinetd, netsh, nginx, HAProxy or ApsaraDB, or a list of addresses
     Import(import::ImportArgs),
     /// Print the SHA-256 digest of a password
     ///

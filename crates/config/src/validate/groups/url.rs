@@ -27,7 +27,7 @@ fn hint(url: &str, group: Option<&str>, scope: &Scope) -> Message {
     message!(
         "under groups, write {}: {{file: {}{}}}. Put this line into a crontab, with the address for URL (there, % is \\%): \
          17 * * * * cd '{}' && curl -fsSo {}.new 'URL' && sed 's|{}|&.new|' '{}' >fetched-{}.check.yaml \
-         && portcullis check --no-secrets -c fetched-{}.check.yaml >/dev/null && mv {}.new {}",
+         && portcullis check --no-secrets --no-host -c fetched-{}.check.yaml >/dev/null && mv {}.new {}",
         name,
         file,
         select,
