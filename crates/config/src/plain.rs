@@ -2,9 +2,8 @@
 //!
 //! A comment begins at the first `#` or `;` of a line and ends with the line.
 
+use std::net::Ipv6Addr;
 use std::ops::Range;
-
-use portcullis_acl::Cidr;
 
 /// An entry of a list, as it is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,12 +126,15 @@ impl<'t> Line<'t> {
         }
     }
 
-    /// An address as the first word behind a `;`: the writer may have meant a list.
+    /// What looks like an address as the first word behind a `;`: the writer may have meant a list.
     fn address_in_comment(&mut self) -> Option<Listed<'t>> {
         let comment = self.whole.get(self.end..)?.strip_prefix(';').filter(|_| self.found)?;
         self.found = false;
-        let word = comment.split([',', ';', '#']).next()?.split_whitespace().next()?;
-        word.parse::<Cidr>().ok()?;
+        let mut pieces = comment.split('#').next()?.split([',', ';']);
+        let word = pieces.find_map(|piece| piece.split_whitespace().next())?;
+        if !looks_like_address(word) {
+            return None;
+        }
         let from = self.end + 1 + comment.find(word)?;
         Some(self.listed(word, from, true))
     }
@@ -155,6 +157,16 @@ impl<'t> Iterator for Line<'t> {
         }
         self.address_in_comment()
     }
+}
+
+/// Returns whether a word is an address, or was meant to be one: `10.0.0.2/8`, `10.0.0.2:80`, `"10.0.0.2"`.
+fn looks_like_address(word: &str) -> bool {
+    let word = word.trim_start_matches(['"', '\'', '[', '(']);
+    let dotted = word.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(word.len());
+    let colons = word.find(|c: char| !c.is_ascii_hexdigit() && c != ':' && c != '.').unwrap_or(word.len());
+    let begins_with = |end: usize| word.get(..end).unwrap_or_default();
+    begins_with(dotted).split('.').filter(|part| !part.is_empty()).count() == 4
+        || begins_with(colons).parse::<Ipv6Addr>().is_ok()
 }
 
 #[cfg(test)]
