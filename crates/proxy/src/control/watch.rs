@@ -3,14 +3,14 @@
 
 mod writers;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use notify::event::{AccessKind, AccessMode};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
-use portcullis_config::ConfigFile;
+use portcullis_config::{ConfigFile, FileId};
 use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 
@@ -40,7 +40,8 @@ pub(crate) struct Watch {
     poll: Interval,
     told: mpsc::Receiver<()>,
     watcher: Option<RecommendedWatcher>,
-    directories: HashSet<PathBuf>,
+    /// The watched directories. A directory that is replaced has another number.
+    directories: HashMap<PathBuf, Option<FileId>>,
     stamps: HashMap<PathBuf, Option<Stamp>>,
     writers: Writers,
 }
@@ -65,7 +66,7 @@ impl Watch {
         let mut poll = interval(POLL);
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let watcher = watcher.ok();
-        Self { poll, told, watcher, directories: HashSet::new(), stamps: HashMap::new(), writers }
+        Self { poll, told, watcher, directories: HashMap::new(), stamps: HashMap::new(), writers }
     }
 
     /// Returns the writers of the files that are watched.
@@ -76,8 +77,9 @@ impl Watch {
     /// Waits until one of these files is another than was read, and has come to rest. Dropped before that, nothing is
     /// missed.
     pub(crate) async fn changed(&mut self, sources: &[ConfigFile]) {
-        self.follow(sources);
         loop {
+            // A directory may have been replaced since.
+            self.follow(sources);
             tokio::select! {
                 _ = self.poll.tick() => {}
                 // Another file that is written often in the same directory (a log, for example) makes a thousand
@@ -93,14 +95,19 @@ impl Watch {
     /// Directories are what is watched: a file that is replaced is another file.
     fn follow(&mut self, sources: &[ConfigFile]) {
         self.writers.follow(sources);
-        let wanted: HashSet<PathBuf> =
-            sources.iter().flat_map(|source| directories_of(&source.path)).collect();
+        let directories = sources.iter().flat_map(|source| directories_of(&source.path));
+        let wanted: HashMap<PathBuf, Option<FileId>> =
+            directories.map(|path| (path.clone(), id_of(&path))).collect();
+        if self.directories == wanted {
+            return;
+        }
+        // Two names of one directory share a watch, so all of them begin again.
         if let Some(watcher) = &mut self.watcher {
-            for gone in self.directories.difference(&wanted) {
+            for gone in self.directories.keys() {
                 // The directory may be gone.
                 let _ = watcher.unwatch(gone);
             }
-            for new in wanted.difference(&self.directories) {
+            for new in wanted.keys() {
                 if let Err(error) = watcher.watch(new, RecursiveMode::NonRecursive) {
                     tracing::debug!(directory = %new.display(), %error, "cannot watch a directory for changes: checking its files every second instead");
                 }
@@ -166,6 +173,11 @@ fn is_end_of_writing(kind: EventKind) -> bool {
 fn look(known: &[ConfigFile]) -> (HashMap<PathBuf, Option<Stamp>>, Vec<ConfigFile>) {
     let stamps = known.iter().map(|source| (source.path.clone(), Stamp::of(&source.path))).collect();
     (stamps, known.iter().map(ConfigFile::now).collect())
+}
+
+/// Returns the device and the number of a file or directory; `None` if there is none.
+fn id_of(path: &Path) -> Option<FileId> {
+    std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
 }
 
 fn directories_of(path: &Path) -> impl Iterator<Item = PathBuf> + use<> {
