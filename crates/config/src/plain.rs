@@ -126,7 +126,7 @@ impl<'t> Line<'t> {
         }
     }
 
-    /// What looks like an address as the first word behind a `;`: the writer may have meant a list.
+    /// Returns a word behind a `;` that looks like an address: the writer may have meant a list.
     fn address_in_comment(&mut self) -> Option<Listed<'t>> {
         let comment = self.whole.get(self.end..)?.strip_prefix(';').filter(|_| self.found)?;
         self.found = false;

@@ -58,7 +58,7 @@ impl Output {
     /// Tries whether the output can be opened, and leaves no file behind.
     ///
     /// # Errors
-    /// It cannot be opened.
+    /// The audit output cannot be opened.
     pub(crate) fn try_open(to: &AuditPath) -> io::Result<()> {
         sink::try_open(to)
     }

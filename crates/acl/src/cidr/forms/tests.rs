@@ -191,7 +191,7 @@ proptest! {
         }
     }
 
-    /// What a hint shows can be written.
+    /// Every form that a hint shows can be parsed.
     #[test]
     fn named_networks_are_entries(text in "[0-9.:*?/, x;-]{0,40}") {
         if let Err(CidrError::Netmask { networks: Some(networks) }

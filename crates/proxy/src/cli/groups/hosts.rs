@@ -9,7 +9,7 @@ use crate::generation::explain::moment;
 /// The host entries of one group.
 pub(super) struct Hosts<'c> {
     hosts: Vec<&'c Host>,
-    /// What the running proxy says of them, or why it is not known.
+    /// The answer of the running proxy, or the reason why there is none.
     running: Result<Vec<HostStatus>, String>,
 }
 

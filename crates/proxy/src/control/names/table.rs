@@ -103,7 +103,7 @@ impl NameState {
     }
 }
 
-/// What is known of a host entry, for people.
+/// The state of a host entry, for people.
 #[derive(Clone, Debug)]
 pub(crate) struct NameFacts {
     /// The addresses that it admits, and those that it drops.
@@ -219,7 +219,7 @@ impl NameTable {
         Some(left).filter(|left| !left.is_zero())
     }
 
-    /// What is known of an entry.
+    /// Returns the state of an entry.
     pub(crate) fn facts(&self, host: &Host, now: Instant) -> NameFacts {
         let admitted = host.admits(&self.answer(host, now));
         let table = self.lock();
