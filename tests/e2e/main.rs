@@ -24,6 +24,7 @@ mod lifecycle;
 mod limits;
 mod lists;
 mod login;
+mod masters;
 mod observed;
 mod odd_bytes;
 mod pressure;

@@ -47,7 +47,7 @@ impl Blanks {
 }
 
 /// Builds a configuration with one listener `public` and one upstream `main`. The file has only the keys that the
-/// test sets.
+/// test sets. The default has no address of the upstream: see [`Gate::before`].
 #[derive(Clone, Default)]
 pub struct GateBuilder {
     address: String,
@@ -222,7 +222,10 @@ impl GateBuilder {
         for line in &self.listener {
             yaml += &format!("    {}\n", fill(line));
         }
-        yaml += &format!("upstreams:\n  main:\n    address: {}\n", self.address);
+        yaml += "upstreams:\n  main:\n";
+        if !self.address.is_empty() {
+            yaml += &format!("    address: {}\n", self.address);
+        }
         if self.password.is_some() {
             let user = self.username.as_ref().map(|u| format!("username: {u}, ")).unwrap_or_default();
             yaml += &format!("    credentials: {{{user}password: {{file: password}}}}\n");

@@ -1,7 +1,7 @@
 //! A `redis-server` process for one test.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -26,6 +26,7 @@ pub struct Redis {
 #[derive(Clone, Default)]
 pub struct RedisBuilder {
     password: Option<String>,
+    ip: Option<IpAddr>,
     lines: Vec<String>,
     tls_only: bool,
     pair: Option<Pair>,
@@ -35,6 +36,12 @@ pub struct RedisBuilder {
 impl RedisBuilder {
     pub fn password(mut self, password: &str) -> Self {
         self.password = Some(password.to_owned());
+        self
+    }
+
+    /// Listens on this loopback address instead of 127.0.0.1 and ::1.
+    pub fn at(mut self, ip: IpAddr) -> Self {
+        self.ip = Some(ip);
         self
     }
 
@@ -86,7 +93,7 @@ impl Redis {
     }
 
     pub fn address(&self) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], self.port))
+        SocketAddr::new(self.builder.ip.unwrap_or(Ipv4Addr::LOCALHOST.into()), self.port)
     }
 
     pub fn socket(&self) -> PathBuf {
@@ -184,6 +191,7 @@ impl Redis {
 
     fn configuration(&self, lines: &[&str]) -> String {
         let directory = self.directory.path().display();
+        let bind = self.builder.ip.map_or("127.0.0.1 ::1".to_owned(), |ip| ip.to_string());
         let ports = match self.builder.tls_only {
             false => format!("port {}", self.port),
             true => format!(
@@ -207,7 +215,7 @@ impl Redis {
             .map(|l| format!("{l}\n"))
             .collect();
         format!(
-            "bind 127.0.0.1 ::1\n{ports}\nunixsocket {directory}/redis.sock\ndir {directory}\n{password}\
+            "bind {bind}\n{ports}\nunixsocket {directory}/redis.sock\ndir {directory}\n{password}\
              save \"\"\nappendonly no\nprotected-mode no\n{debug}{more}"
         )
     }

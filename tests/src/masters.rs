@@ -1,0 +1,298 @@
+//! A master with two replicas, and three sentinels that monitor them. Each process has a loopback address of its own,
+//! which differs from the proxy's: a test can search what a client reads for the addresses behind the proxy.
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use tempfile::TempDir;
+
+use crate::client::Client;
+use crate::gate::GateBuilder;
+use crate::ports;
+use crate::process::Process;
+use crate::redis::Redis;
+use crate::sentinels::MASTER;
+use crate::wait::{eventually, within_patience};
+
+/// The beginning of every address behind the proxy.
+pub const INNER: &str = "127.0.1.";
+
+const SERVERS: u8 = 3;
+const SENTINELS: u8 = 3;
+
+/// The number of sentinels that must agree that the master is down.
+const QUORUM: u8 = 2;
+
+/// Builds [`Masters`].
+#[derive(Clone)]
+pub struct MastersBuilder {
+    password: Option<String>,
+    sentinel_password: Option<String>,
+    down_after: u32,
+    failover_timeout: u32,
+    lines: Vec<String>,
+}
+
+impl MastersBuilder {
+    /// Sets the password of the servers.
+    pub fn password(mut self, password: &str) -> Self {
+        self.password = Some(password.to_owned());
+        self
+    }
+
+    /// Sets the password of the sentinels.
+    pub fn sentinel_password(mut self, password: &str) -> Self {
+        self.sentinel_password = Some(password.to_owned());
+        self
+    }
+
+    /// Sets the time in milliseconds after which a silent master is down.
+    pub const fn down_after(mut self, milliseconds: u32) -> Self {
+        self.down_after = milliseconds;
+        self
+    }
+
+    /// Adds a line to the redis.conf of each server.
+    pub fn line(mut self, line: &str) -> Self {
+        self.lines.push(line.to_owned());
+        self
+    }
+
+    /// Starts all processes. Returns when the replicas have the master's data, and each sentinel knows the others and
+    /// both replicas.
+    pub fn start(self) -> Masters {
+        let master = self.server(0, None);
+        let replicas = (1..SERVERS).map(|number| self.server(number, Some(master.address())));
+        let servers: Vec<Redis> = replicas.collect();
+        let servers: Vec<Redis> = std::iter::once(master).chain(servers).collect();
+        let directory = tempfile::tempdir().expect("a scratch directory");
+        let mut masters = Masters { sentinels: Vec::new(), servers, builder: self, directory };
+        masters.await_replicas();
+        masters.sentinels = (0..SENTINELS).map(|number| Sentinel::reserved(number, &masters)).collect();
+        for number in 0..usize::from(SENTINELS) {
+            masters.start_sentinel(number);
+        }
+        masters.await_sentinels();
+        masters
+    }
+
+    fn server(&self, number: u8, master: Option<SocketAddr>) -> Redis {
+        // The master would see the source address of the replica's connection, which is 127.0.0.1.
+        let announced = format!("replica-announce-ip {}", ip(number));
+        let mut builder = Redis::builder().at(ip(number)).line(&announced).line("repl-diskless-sync-delay 0");
+        if let Some(password) = &self.password {
+            builder = builder.password(password).line(&format!("masterauth {password}"));
+        }
+        if let Some(master) = master {
+            builder = builder.line(&format!("replicaof {} {}", master.ip(), master.port()));
+        }
+        self.lines.iter().fold(builder, |builder, line| builder.line(line)).start()
+    }
+}
+
+/// One sentinel, which may be stopped.
+struct Sentinel {
+    process: Option<Process>,
+    address: SocketAddr,
+    id: String,
+}
+
+impl Sentinel {
+    fn reserved(number: u8, masters: &Masters) -> Self {
+        fs::create_dir(masters.directory.path().join(number.to_string())).expect("writable");
+        let address = SocketAddr::new(ip(SERVERS + number), ports::free());
+        Self { process: None, address, id: format!("{number:040x}") }
+    }
+}
+
+fn ip(number: u8) -> IpAddr {
+    Ipv4Addr::new(127, 0, 1, number + 1).into()
+}
+
+pub struct Masters {
+    // Dropped before the directory: the processes must have ended when it is removed.
+    sentinels: Vec<Sentinel>,
+    servers: Vec<Redis>,
+    builder: MastersBuilder,
+    directory: TempDir,
+}
+
+impl Masters {
+    pub fn builder() -> MastersBuilder {
+        MastersBuilder {
+            password: None,
+            sentinel_password: None,
+            // Shorter times make the sentinels take a busy machine for a dead master.
+            down_after: 2000,
+            failover_timeout: 20_000,
+            lines: Vec::new(),
+        }
+    }
+
+    /// Starts servers and sentinels without passwords.
+    pub fn plain() -> Self {
+        Self::builder().start()
+    }
+
+    /// Returns a proxy whose upstream `main` is this master. The upstream's password is set, if there is one.
+    pub fn gate(&self) -> GateBuilder {
+        let nodes: Vec<String> = self.sentinel_addresses().iter().map(ToString::to_string).collect();
+        let mut gate = GateBuilder::default();
+        let mut credentials = "";
+        if let Some(password) = &self.builder.sentinel_password {
+            gate = gate.secret(password).file("sentinel", password);
+            credentials = ", credentials: {password: {file: sentinel}}";
+        }
+        let gate = gate
+            .upstream(&format!("sentinel: {{master: {MASTER}, nodes: [{}]{credentials}}}", nodes.join(", ")));
+        self.builder.password.iter().fold(gate, |gate, password| gate.password(password))
+    }
+
+    /// Returns the servers. The first one is the master at the beginning.
+    pub fn servers(&self) -> &[Redis] {
+        &self.servers
+    }
+
+    pub fn server(&mut self, index: usize) -> &mut Redis {
+        &mut self.servers[index]
+    }
+
+    /// Returns the index of the server that most sentinels name as the master.
+    pub fn master(&self) -> usize {
+        let votes: Vec<usize> =
+            (0..self.sentinels.len()).filter_map(|sentinel| self.master_of(sentinel)).collect();
+        let count = |server: &usize| votes.iter().filter(|vote| *vote == server).count();
+        (0..self.servers.len()).max_by_key(count).expect("there are servers")
+    }
+
+    /// Returns the index of the server that one sentinel names as the master. `None` if the sentinel is stopped.
+    pub fn master_of(&self, sentinel: usize) -> Option<usize> {
+        self.sentinels[sentinel].process.as_ref()?;
+        let named = self.sentinel(sentinel).call(&format!("SENTINEL GET-MASTER-ADDR-BY-NAME {MASTER}"));
+        let named = named.to_string();
+        let is_named = |server: &Redis| {
+            let address = server.address();
+            named == format!(r#"["{}" "{}"]"#, address.ip(), address.port())
+        };
+        self.servers.iter().position(is_named)
+    }
+
+    pub fn sentinel_addresses(&self) -> Vec<SocketAddr> {
+        self.sentinels.iter().map(|sentinel| sentinel.address).collect()
+    }
+
+    /// Returns a client of a sentinel that is logged in.
+    pub fn sentinel(&self, index: usize) -> Client {
+        let mut client = Client::tcp(self.sentinels[index].address);
+        if let Some(password) = &self.builder.sentinel_password {
+            client.assert_reply(&format!("AUTH {password}"), "+OK");
+        }
+        client
+    }
+
+    /// Starts a planned failover at a sentinel. Sentinel refuses it while another one is in progress, and while it
+    /// does not know a replica that is fit.
+    pub fn failover(&self, sentinel: usize) {
+        eventually("the sentinel begins a failover", || {
+            let answer = self.sentinel(sentinel).call(&format!("SENTINEL FAILOVER {MASTER}")).to_string();
+            assert!(
+                answer == "+OK" || answer.starts_with("-INPROG") || answer.starts_with("-NOGOODSLAVE"),
+                "{answer}"
+            );
+            (answer == "+OK").then_some(())
+        });
+    }
+
+    /// Waits until all running sentinels name another master than `former`. Returns its index.
+    #[track_caller]
+    pub fn await_other_master(&self, former: usize) -> usize {
+        eventually("all sentinels name one other master", || {
+            let mut named = (0..self.sentinels.len()).filter_map(|sentinel| self.master_of(sentinel));
+            let first = named.next().filter(|first| *first != former)?;
+            named.all(|other| other == first).then_some(first)
+        })
+    }
+
+    /// Waits until the master has its two replicas, with all its data. After a failover it takes a while until the
+    /// last replica follows the new master.
+    #[track_caller]
+    pub fn await_replicas(&self) {
+        eventually("one master has two replicas that are up to date", || {
+            let info: Vec<String> =
+                self.servers.iter().map(|server| server.control().call("INFO replication").text()).collect();
+            let masters = info.iter().filter(|text| text.contains("role:master\r\n")).count();
+            let up = info.iter().filter(|text| text.contains("master_link_status:up")).count();
+            let connected = info.iter().any(|text| text.contains("connected_slaves:2\r\n"));
+            (masters == 1 && up == usize::from(SERVERS) - 1 && connected).then_some(())
+        });
+    }
+
+    pub fn stop_sentinel(&mut self, index: usize) {
+        self.sentinels[index].process = None;
+    }
+
+    /// Returns the process of a sentinel, to stop and continue it by signals.
+    pub fn sentinel_process(&self, index: usize) -> &Process {
+        self.sentinels[index].process.as_ref().expect("the sentinel runs")
+    }
+
+    /// Starts a sentinel with the state of its last run. At the first start it knows the first server as the master.
+    pub fn start_sentinel(&mut self, index: usize) {
+        let directory = self.directory.path().join(index.to_string());
+        let configuration = directory.join("sentinel.conf");
+        if !configuration.exists() {
+            fs::write(&configuration, self.configuration(index)).expect("the scratch directory is writable");
+        }
+        let arguments = [configuration.as_os_str(), "--sentinel".as_ref()];
+        let mut process = Process::start(&directory, "sentinel", "redis-server".as_ref(), arguments, &[]);
+        let address = self.sentinels[index].address;
+        let answers =
+            within_patience(|| process.ended().is_some() || std::net::TcpStream::connect(address).is_ok());
+        assert!(answers && process.ended().is_none(), "sentinel {index}: {}", process.stdout());
+        self.sentinels[index].process = Some(process);
+    }
+
+    /// Returns the configuration of a sentinel that knows the others and the replicas. Otherwise it would find them
+    /// within two seconds.
+    fn configuration(&self, index: usize) -> String {
+        let MastersBuilder { password, sentinel_password, down_after, failover_timeout, .. } = &self.builder;
+        let Sentinel { address, id, .. } = &self.sentinels[index];
+        let mut lines = vec![
+            format!("port {}\nbind {}\nprotected-mode no", address.port(), address.ip()),
+            format!("dir {}", self.directory.path().join(index.to_string()).display()),
+            format!("sentinel announce-ip {}\nsentinel myid {id}", address.ip()),
+        ];
+        for (place, server) in self.servers.iter().map(Redis::address).enumerate() {
+            let (ip, port) = (server.ip(), server.port());
+            lines.push(match place {
+                0 => format!("sentinel monitor {MASTER} {ip} {port} {QUORUM}"),
+                _ => format!("sentinel known-replica {MASTER} {ip} {port}"),
+            });
+        }
+        lines.push(format!("sentinel down-after-milliseconds {MASTER} {down_after}"));
+        lines.push(format!("sentinel failover-timeout {MASTER} {failover_timeout}"));
+        for other in self.sentinels.iter().filter(|other| other.id != *id) {
+            let (ip, port) = (other.address.ip(), other.address.port());
+            lines.push(format!("sentinel known-sentinel {MASTER} {ip} {port} {}", other.id));
+        }
+        lines.extend(password.iter().map(|password| format!("sentinel auth-pass {MASTER} {password}")));
+        for password in sentinel_password {
+            lines.push(format!("requirepass {password}\nsentinel sentinel-pass {password}"));
+        }
+        lines.join("\n") + "\n"
+    }
+
+    /// Waits until each sentinel is connected to the servers and to the others, so that a failover can begin.
+    #[track_caller]
+    fn await_sentinels(&self) {
+        eventually("the sentinels know each other", || {
+            let ready = (0..self.sentinels.len()).all(|index| {
+                let quorum = self.sentinel(index).call(&format!("SENTINEL CKQUORUM {MASTER}")).to_string();
+                let info = self.sentinel(index).call("INFO sentinel").text();
+                quorum.starts_with(&format!("+OK {SENTINELS}"))
+                    && info.contains(&format!("status=ok,address={},slaves=2", self.servers[0].address()))
+            });
+            ready.then_some(())
+        });
+    }
+}
