@@ -84,7 +84,7 @@ impl MastersBuilder {
             builder = builder.password(password).line(&format!("masterauth {password}"));
         }
         if let Some(master) = master {
-            builder = builder.line(&format!("replicaof {} {}", master.ip(), master.port()));
+            builder = builder.line(&format!("replicaof {}", words(master)));
         }
         self.lines.iter().fold(builder, |builder, line| builder.line(line)).start()
     }
@@ -93,6 +93,7 @@ impl MastersBuilder {
 /// One sentinel, which may be stopped.
 struct Sentinel {
     process: Option<Process>,
+    ip: IpAddr,
     address: SocketAddr,
     id: String,
 }
@@ -100,9 +101,15 @@ struct Sentinel {
 impl Sentinel {
     fn reserved(number: u8, masters: &Masters) -> Self {
         fs::create_dir(masters.directory.path().join(number.to_string())).expect("writable");
-        let address = SocketAddr::new(ip(SERVERS + number), ports::free());
-        Self { process: None, address, id: format!("{number:040x}") }
+        let ip = ip(SERVERS + number);
+        let address = SocketAddr::new(ip, ports::free());
+        Self { process: None, ip, address, id: format!("{number:040x}") }
     }
+}
+
+/// Returns an IPv4 address as Redis writes it in its configuration: `127.0.1.1 6379`.
+fn words(address: SocketAddr) -> String {
+    address.to_string().replace(':', " ")
 }
 
 fn ip(number: u8) -> IpAddr {
@@ -170,10 +177,8 @@ impl Masters {
         self.sentinels[sentinel].process.as_ref()?;
         let named = self.sentinel(sentinel).call(&format!("SENTINEL GET-MASTER-ADDR-BY-NAME {MASTER}"));
         let named = named.to_string();
-        let is_named = |server: &Redis| {
-            let address = server.address();
-            named == format!(r#"["{}" "{}"]"#, address.ip(), address.port())
-        };
+        let is_named =
+            |server: &Redis| named == format!(r#"["{}"]"#, words(server.address()).replace(' ', r#"" ""#));
         self.servers.iter().position(is_named)
     }
 
@@ -256,27 +261,26 @@ impl Masters {
     /// within two seconds.
     fn configuration(&self, index: usize) -> String {
         let MastersBuilder { password, sentinel_password, down_after, failover_timeout, .. } = &self.builder;
-        let Sentinel { address, id, .. } = &self.sentinels[index];
+        let Sentinel { ip, address, id, .. } = &self.sentinels[index];
         let mut lines = vec![
-            format!("port {}\nbind {}\nprotected-mode no", address.port(), address.ip()),
+            format!("port {}\nbind {ip}\nprotected-mode no", address.port()),
             format!("dir {}", self.directory.path().join(index.to_string()).display()),
-            format!("sentinel announce-ip {}\nsentinel myid {id}", address.ip()),
+            format!("sentinel announce-ip {ip}\nsentinel myid {id}"),
         ];
         for (place, server) in self.servers.iter().map(Redis::address).enumerate() {
-            let (ip, port) = (server.ip(), server.port());
+            let server = words(server);
             lines.push(match place {
-                0 => format!("sentinel monitor {MASTER} {ip} {port} {QUORUM}"),
-                _ => format!("sentinel known-replica {MASTER} {ip} {port}"),
+                0 => format!("sentinel monitor {MASTER} {server} {QUORUM}"),
+                _ => format!("sentinel known-replica {MASTER} {server}"),
             });
         }
         lines.push(format!("sentinel down-after-milliseconds {MASTER} {down_after}"));
         lines.push(format!("sentinel failover-timeout {MASTER} {failover_timeout}"));
         for other in self.sentinels.iter().filter(|other| other.id != *id) {
-            let (ip, port) = (other.address.ip(), other.address.port());
-            lines.push(format!("sentinel known-sentinel {MASTER} {ip} {port} {}", other.id));
+            lines.push(format!("sentinel known-sentinel {MASTER} {} {}", words(other.address), other.id));
         }
         lines.extend(password.iter().map(|password| format!("sentinel auth-pass {MASTER} {password}")));
-        for password in sentinel_password {
+        if let Some(password) = sentinel_password {
             lines.push(format!("requirepass {password}\nsentinel sentinel-pass {password}"));
         }
         lines.join("\n") + "\n"

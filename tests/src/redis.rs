@@ -93,7 +93,7 @@ impl Redis {
     }
 
     pub fn address(&self) -> SocketAddr {
-        SocketAddr::new(self.builder.ip.unwrap_or(Ipv4Addr::LOCALHOST.into()), self.port)
+        SocketAddr::new(self.builder.ip.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)), self.port)
     }
 
     pub fn socket(&self) -> PathBuf {
@@ -191,7 +191,7 @@ impl Redis {
 
     fn configuration(&self, lines: &[&str]) -> String {
         let directory = self.directory.path().display();
-        let bind = self.builder.ip.map_or("127.0.0.1 ::1".to_owned(), |ip| ip.to_string());
+        let bind = self.builder.ip.map_or_else(|| "127.0.0.1 ::1".to_owned(), |ip| ip.to_string());
         let ports = match self.builder.tls_only {
             false => format!("port {}", self.port),
             true => format!(
