@@ -62,6 +62,11 @@ impl Client {
         Self::over(Wire::Tcp(TcpStream::connect(to).expect("the server listens")))
     }
 
+    /// Does the same as [`tcp`](Self::tcp), but returns the error if the server does not listen.
+    pub fn try_tcp(to: SocketAddr) -> std::io::Result<Self> {
+        TcpStream::connect(to).map(|stream| Self::over(Wire::Tcp(stream)))
+    }
+
     /// Connects with a small receive buffer.
     pub fn tcp_narrow(to: SocketAddr) -> Self {
         let socket = Socket::new(Domain::for_address(to), Type::STREAM, None).expect("a socket");

@@ -23,6 +23,7 @@ pub mod sentinels;
 pub mod server;
 pub mod terminal;
 pub mod wait;
+pub mod writers;
 
 pub use certificates::{Authority, Leaf, Openssl, Pair};
 pub use client::Client;
@@ -36,3 +37,4 @@ pub use reply::Reply;
 pub use scene::{Protocol, Scene, Stage, Way};
 pub use server::Server;
 pub use wait::{PATIENCE, eventually, holds_for, own_turn};
+pub use writers::{Writers, Written};
