@@ -42,7 +42,7 @@ pub use limits::{Limits, Tcp, Timeouts};
 pub use load::{Loaded, Reading, default_path, load, read, read_document};
 pub use model::{
     Acl, Admin, Audit, AuditPath, Auth, Connections, Credentials, Listener, Log, LogFormat, LogLevel,
-    Overflow, ProxyProtocol, Refusal, Reload, Upstream, User,
+    Overflow, ProxyProtocol, Refusal, Reload, Sentinel, Upstream, User,
 };
 pub use origin::{Document, Origin};
 pub use places::Places;

@@ -14,6 +14,10 @@ use super::address::{Address, AdminBind, Bind};
 use super::limits::Limits;
 use crate::tls::{ClientTls, ServerTls};
 
+pub use self::sentinel::Sentinel;
+
+mod sentinel;
+
 /// One named listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
@@ -235,6 +239,7 @@ pub struct Upstream {
     pub(super) response_timeout: Option<Duration>,
     pub(super) resolve_every: Duration,
     pub(super) tls: Option<Arc<ClientTls>>,
+    pub(super) sentinel: Option<Arc<Sentinel>>,
 }
 
 impl Upstream {
@@ -243,9 +248,19 @@ impl Upstream {
         &self.name
     }
 
-    /// The addresses, at least one, tried in order.
+    /// The addresses, tried in order. Empty if sentinels name the address, otherwise at least one.
     pub fn addresses(&self) -> &[Address] {
         &self.addresses
+    }
+
+    /// The sentinels that name the master; `None`: the upstream has fixed addresses.
+    pub fn sentinel(&self) -> Option<&Arc<Sentinel>> {
+        self.sentinel.as_ref()
+    }
+
+    /// Whether sentinels name the address of the upstream.
+    pub fn is_sentinel(&self) -> bool {
+        self.sentinel.is_some()
     }
 
     /// The credentials: with `auth: trust` for every connection, with `auth: passthrough` for health checks only.

@@ -78,7 +78,8 @@ pub(crate) fn run(config: Config, sources: Vec<ConfigFile>) -> Result<ExitCode, 
         let orders: Vec<_> = workers.iter().map(|worker| worker.handle.orders.clone()).collect();
         let generation = process.store.current();
         let health = Arc::new(Health::default());
-        let watchers = Watchers::start(&generation, Arc::clone(&health), orders.clone());
+        let watchers =
+            Watchers::start(Arc::clone(&process), &generation, Arc::clone(&health), orders.clone());
         let reports = reports::start(&process, &health);
         let admin = admin.zip(generation.config().admin()).map(|(bound, settings)| {
             serve_admin(&process, settings, bound, (&health, names.table()), requests)

@@ -1,6 +1,8 @@
 //! The state that all threads share.
 
 pub(crate) mod expiries;
+#[cfg_attr(not(test), expect(dead_code, reason = "the watcher of sentinels and the sessions use all of it"))]
+pub(crate) mod hints;
 pub(crate) mod questions;
 
 use std::sync::Arc;
@@ -10,6 +12,7 @@ use portcullis_config::Config;
 use portcullis_session::Findings;
 
 use self::expiries::Expiries;
+use self::hints::HintBoard;
 use self::questions::{Question, Questions};
 use crate::audit::{Audit, AuditError};
 use crate::generation::seats::Seat;
@@ -31,6 +34,8 @@ pub(crate) struct Process {
     pub expiries: Expiries,
     /// The channels through which a worker asks all workers about their clients.
     pub questions: Questions,
+    /// The hints of sessions to the watchers of the upstreams.
+    pub hints: HintBoard,
 }
 
 impl Process {
@@ -49,7 +54,7 @@ impl Process {
         let seats = Arc::new(Seat::new(first.clients()));
         let questions = Questions::new(first.workers());
         let (store, expiries) = (Store::new(Arc::new(first)), Expiries::default());
-        Ok(Self { store, seats, metrics, audit, expiries, questions })
+        Ok(Self { store, seats, metrics, audit, expiries, questions, hints: HintBoard::default() })
     }
 
     /// Asks all workers about their clients and returns their findings. Returns `None` if too many other questions

@@ -4,4 +4,5 @@ pub(crate) mod connect;
 pub(crate) mod health;
 pub(crate) mod shared;
 pub(crate) mod target;
+#[cfg_attr(not(test), expect(dead_code, reason = "the watcher of sentinels and the sessions use all of it"))]
 pub(crate) mod view;

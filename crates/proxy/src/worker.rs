@@ -152,7 +152,9 @@ impl Worker {
         let tcp = generation.config().limits().tcp();
         for listener in generation.listeners() {
             let name = listener.name();
-            let target = Target::of(listener, self.views.cell(listener.upstream()), tcp, self.index);
+            let upstream = listener.upstream();
+            let (view, hints) = (self.views.cell(upstream), self.process.hints.of(upstream.name()));
+            let target = Target::of(listener, view, hints, tcp, self.index);
             let change = match listeners.get(name) {
                 Some(view) => view.renew(listener, target),
                 None => {

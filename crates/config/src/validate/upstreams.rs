@@ -149,6 +149,7 @@ fn one<'n>(node: &'n Node, read: &mut Read<'n>, scope: &mut Scope) -> Option<Ups
             None => None,
             Some(tls) => Some(tls?),
         },
+        sentinel: None,
     })
 }
 

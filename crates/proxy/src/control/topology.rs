@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::generation::store::Generation;
 use crate::metrics::Series;
 use crate::net::lookup::{LookupError, look_up};
+use crate::process::Process;
 use crate::upstream::health::{Health, Probes};
 use crate::upstream::view::{Sockets, View, WatchedView};
 use crate::worker::Order;
@@ -24,6 +25,7 @@ const APART: Duration = Duration::from_millis(250);
 /// The watchers and the health checks of the upstreams. They end when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Watchers {
+    process: Arc<Process>,
     probes: Probes,
     workers: Vec<mpsc::Sender<Order>>,
     tasks: JoinSet<()>,
@@ -42,12 +44,13 @@ struct Watcher {
 impl Watchers {
     /// Watches the upstreams of the first generation. The watchers report to `health` and to `workers`.
     pub(crate) fn start(
+        process: Arc<Process>,
         generation: &Generation,
         health: Arc<Health>,
         workers: Vec<mpsc::Sender<Order>>,
     ) -> Self {
         let probes = Probes::new(health);
-        let mut watchers = Self { probes, workers, tasks: JoinSet::new(), running: Vec::new() };
+        let mut watchers = Self { process, probes, workers, tasks: JoinSet::new(), running: Vec::new() };
         watchers.follow(generation.config(), generation.series());
         watchers
     }
@@ -73,7 +76,7 @@ impl Watchers {
     }
 
     fn begin(&mut self, upstream: &Arc<Upstream>) -> Watcher {
-        let watched = WatchedView::of(upstream);
+        let watched = WatchedView::of(upstream, self.process.hints.of(upstream.name()));
         let names: Vec<Name> = names(upstream).collect();
         let task = (!names.is_empty()).then(|| {
             let names = Names { names, failing: Vec::new() };
@@ -138,7 +141,7 @@ impl Names {
             }
             let asked = async {
                 sleep_until(begun + APART).await;
-                watched.look_again.notified().await;
+                watched.hints.taken().await;
             };
             tokio::select! {
                 () = sleep_until(begun + upstream.resolve_every()) => {}

@@ -25,6 +25,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep};
 
 use crate::metrics::{ListenerSeries, Series, UpstreamErrorKind, UpstreamSeries};
+use crate::process::hints::{Hint, Hints};
 
 use self::fault::Fault;
 use self::probe::{Prober, Target};
@@ -229,11 +230,11 @@ impl Probe {
                 let outage = watched.found(found);
                 news.tell(&name, &result, outage, Instant::now());
             }
-            if kind.is_some() {
-                view.look_again.notify_one();
+            if let Some(kind) = kind {
+                view.hints.give(hint_of(kind));
             }
-            if clients_know_better(&series, kind, next, &view.look_again).await {
-                view.look_again.notify_one();
+            if clients_know_better(&series, kind, next, &view.hints).await {
+                view.hints.give(Hint::Silent);
                 prober.distrust();
             }
         }
@@ -245,15 +246,23 @@ impl Probe {
     }
 }
 
+/// Returns the hint that a failed probe gives to the watcher.
+const fn hint_of(failure: UpstreamErrorKind) -> Hint {
+    match failure {
+        UpstreamErrorKind::Refused => Hint::Refused,
+        _ => Hint::Silent,
+    }
+}
+
 /// Waits until `next`. Returns true earlier if clients meet a failure of another kind than `known`, so that another
 /// probe is due.
 ///
-/// `look_again` is notified when clients read READONLY. Their server is a replica, and the name may lead to the master.
+/// `hints` gets one when clients read READONLY. Their server is a replica, and the name may lead to the master.
 async fn clients_know_better(
     series: &UpstreamSeries,
     known: Option<UpstreamErrorKind>,
     next: Instant,
-    look_again: &Notify,
+    hints: &Hints,
 ) -> bool {
     let before = series.client_errors(known);
     let mut read_only = series.read_only_replies();
@@ -261,7 +270,7 @@ async fn clients_know_better(
         sleep(LOOK.min(next.saturating_duration_since(Instant::now()))).await;
         let replies = series.read_only_replies();
         if std::mem::replace(&mut read_only, replies) != replies {
-            look_again.notify_one();
+            hints.give(Hint::Readonly);
         }
         if series.client_errors(known) != before {
             return true;

@@ -1,6 +1,6 @@
 //! The addresses of an upstream, as one thread knows them.
 //!
-//! The control thread looks names up and makes the views. Each worker has a copy of the current view, so that a client's
+//! The control thread looks names up, asks sentinels, and makes the views. Each worker has a copy of the current view, so that a client's
 //! path never waits for a name server or a lock.
 
 use std::cell::RefCell;
@@ -10,22 +10,73 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis_config::{Address, Upstream};
+use portcullis_config::{Address, Sentinel, Upstream};
 use tokio::sync::Notify;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
-/// The addresses of an upstream at one time. Immutable; the next view has a higher number.
+use crate::process::hints::Hints;
+
+/// The place of an upstream at one time. Immutable; the next view has a higher number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct View {
-    upstream: Arc<str>,
+    identity: Arc<Identity>,
     number: u64,
     places: Box<[Place]>,
+    traffic: Traffic,
 }
 
-/// One configured address, and the sockets that it stands for.
+/// An upstream as it is configured, whatever server has its master at present.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Identity {
+    upstream: Arc<str>,
+    source: Source,
+}
+
+/// The origin of an upstream's addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Source {
+    /// The configuration.
+    Addresses(Box<[Address]>),
+    /// Sentinels.
+    Sentinel(Arc<Sentinel>),
+}
+
+/// Whether commands and replies travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Traffic {
+    /// Commands are written, and replies are read.
+    Flows,
+    /// A failover is under way. Nothing more is written to the master. Nothing more is read from it [`Self::READING`]
+    /// after `since`: what it executes from then on may be lost. Both continue when a later view flows and still has
+    /// the address.
+    Paused {
+        /// The time of the event that began the pause.
+        since: Instant,
+    },
+}
+
+impl Traffic {
+    /// The time for which replies are still read after the beginning of a pause. They were written before the master
+    /// lost its role, and are on their way.
+    #[expect(dead_code, reason = "sessions stop reading as soon as they know pauses")]
+    pub(crate) const READING: Duration = Duration::from_millis(50);
+}
+
+/// When a connection is closed whose address the upstream no longer has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Leaving {
+    /// At once, whatever is pending on it. Its server is not the master any more, and what that server acknowledges is
+    /// lost.
+    AtOnce,
+    /// When no reply is pending on it. The name of the server has other addresses, but the server may still be the
+    /// right one.
+    WhenIdle,
+}
+
+/// One address, and the sockets that it stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
-    /// The address as configured. TLS checks the server's certificate against its host.
+    /// The address as configured or announced. TLS checks the server's certificate against its host.
     pub(crate) address: Address,
     /// The sockets to try, in order.
     pub(crate) sockets: Sockets,
@@ -68,15 +119,38 @@ impl Sockets {
     }
 }
 
+impl Identity {
+    fn of(upstream: &Upstream) -> Self {
+        let source = match upstream.sentinel() {
+            Some(sentinel) => Source::Sentinel(Arc::clone(sentinel)),
+            None => Source::Addresses(upstream.addresses().into()),
+        };
+        Self { upstream: upstream.name().into(), source }
+    }
+
+    /// Returns whether both are the same upstream at the same place. Sentinels may come and go, as long as one stays.
+    fn is_same(&self, other: &Self) -> bool {
+        let same_source = match (&self.source, &other.source) {
+            (Source::Addresses(one), Source::Addresses(other)) => one == other,
+            (Source::Sentinel(one), Source::Sentinel(other)) => one.has_master_of(other),
+            (Source::Addresses(_), Source::Sentinel(_)) | (Source::Sentinel(_), Source::Addresses(_)) => {
+                false
+            }
+        };
+        self.upstream == other.upstream && same_source
+    }
+}
+
 impl View {
-    /// Makes the first view of an upstream, before any lookup.
+    /// Makes the first view of an upstream, before any lookup and before any sentinel was asked.
     pub(crate) fn first(upstream: &Upstream) -> Self {
         let place =
             |address: &Address| Place { sockets: Sockets::without_lookup(address), address: address.clone() };
         Self {
-            upstream: upstream.name().into(),
+            identity: Arc::new(Identity::of(upstream)),
             number: 0,
             places: upstream.addresses().iter().map(place).collect(),
+            traffic: Traffic::Flows,
         }
     }
 
@@ -93,30 +167,53 @@ impl View {
                 changed = true;
             }
         }
-        changed.then(|| Self { upstream: Arc::clone(&self.upstream), number: self.number + 1, places })
+        changed.then(|| Self { number: self.number + 1, places, ..self.clone() })
     }
 
-    /// Returns whether both are views of one upstream with the same configured addresses.
+    /// Returns the view with this master, or without any, in which traffic flows or not. `None`: it is the same view.
+    pub(crate) fn with_master(&self, master: Option<Place>, traffic: Traffic) -> Option<Self> {
+        let places: Box<[Place]> = master.into_iter().collect();
+        let is_same = places == self.places && traffic == self.traffic;
+        (!is_same).then(|| Self { number: self.number + 1, places, traffic, ..self.clone() })
+    }
+
+    /// Returns the view in which traffic flows or not. `None`: it is the same view.
+    pub(crate) fn with_traffic(&self, traffic: Traffic) -> Option<Self> {
+        (traffic != self.traffic).then(|| Self { number: self.number + 1, traffic, ..self.clone() })
+    }
+
+    /// Returns whether both are views of one upstream that is configured at the same place, whatever its master is.
     pub(crate) fn is_same_upstream(&self, other: &Self) -> bool {
-        let addresses =
-            |view: &Self| view.places.iter().map(|place| place.address.clone()).collect::<Vec<_>>();
-        self.upstream == other.upstream && addresses(self) == addresses(other)
+        self.identity.is_same(&other.identity)
     }
 
     /// The name of the upstream.
     pub(crate) fn upstream(&self) -> &Arc<str> {
-        &self.upstream
+        &self.identity.upstream
     }
 
-    /// The configured addresses, in order.
+    /// The addresses to connect to, in order: those of the configuration, or the master that the sentinels name. Empty
+    /// while no master is known.
     pub(crate) fn places(&self) -> &[Place] {
         &self.places
     }
 
-    /// Returns whether this is a view of that upstream, and the upstream still has these addresses.
+    /// Returns whether commands and replies travel.
+    pub(crate) const fn traffic(&self) -> Traffic {
+        self.traffic
+    }
+
+    /// Returns when a connection is closed whose address is not in this view.
+    pub(crate) fn leaving(&self) -> Leaving {
+        match self.identity.source {
+            Source::Sentinel(_) => Leaving::AtOnce,
+            Source::Addresses(_) => Leaving::WhenIdle,
+        }
+    }
+
+    /// Returns whether this is a view of that upstream, and the upstream is still configured at the same place.
     pub(crate) fn is_of(&self, upstream: &Upstream) -> bool {
-        *self.upstream == *upstream.name()
-            && self.places.iter().map(|place| &place.address).eq(upstream.addresses())
+        self.identity.is_same(&Identity::of(upstream))
     }
 
     /// Returns whether the upstream has this TCP address. A view that still waits for a name has every address.
@@ -168,7 +265,7 @@ impl ViewCell {
         self.changed.notify_waiters();
     }
 
-    /// Returns a configured address by its index, as soon as its name was looked up once. After `limit`, it is returned
+    /// Returns an address by its index, as soon as its name was looked up once. After `limit`, it is returned
     /// as it is then. `None`: the upstream has no such address.
     pub(crate) async fn place(&self, index: usize, limit: Duration) -> Option<Place> {
         let known = async {
@@ -193,14 +290,14 @@ impl ViewCell {
 pub(crate) struct WatchedView {
     /// The current view.
     pub(crate) view: Rc<ViewCell>,
-    /// Asks the watcher to look the names up at once: the upstream seems to have moved.
-    pub(crate) look_again: Rc<Notify>,
+    /// The hints to the watcher that the upstream seems to have moved.
+    pub(crate) hints: Arc<Hints>,
 }
 
 impl WatchedView {
     /// Makes the first view of an upstream.
-    pub(crate) fn of(upstream: &Upstream) -> Self {
-        Self { view: ViewCell::of(upstream), look_again: Rc::default() }
+    pub(crate) fn of(upstream: &Upstream, hints: Arc<Hints>) -> Self {
+        Self { view: ViewCell::of(upstream), hints }
     }
 }
 

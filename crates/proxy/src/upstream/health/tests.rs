@@ -105,7 +105,7 @@ fn series(metrics: &Arc<Metrics>) -> Series {
 }
 
 fn views(config: &Config) -> Vec<WatchedView> {
-    config.upstreams().iter().map(|upstream| WatchedView::of(upstream)).collect()
+    config.upstreams().iter().map(|upstream| WatchedView::of(upstream, Arc::default())).collect()
 }
 
 /// Starts the probes of this configuration's upstreams, as the proxy does.
@@ -489,13 +489,13 @@ async fn what_suggests_that_the_upstream_has_moved_asks_for_a_lookup() {
     while !matches!(health.upstreams()[0].2, UpstreamHealth::Up { .. }) {
         sleep(Duration::from_millis(5)).await;
     }
-    let asked = || tokio::time::timeout(Duration::from_secs(10), views[0].look_again.notified());
+    let asked = || tokio::time::timeout(Duration::from_secs(10), views[0].hints.taken());
     let counts = UpstreamCounts::new(Arc::clone(&series(&metrics).upstreams[0]), 0);
     counts.error_reply(b"-WRONGTYPE Operation against a key\r\n");
-    let wrong = tokio::time::timeout(Duration::from_millis(300), views[0].look_again.notified());
+    let wrong = tokio::time::timeout(Duration::from_millis(300), views[0].hints.taken());
     assert!(wrong.await.is_err(), "no reason to look again");
     counts.error_reply(b"-READONLY You can't write against a read only replica.\r\n");
-    assert!(asked().await.is_ok(), "a replica");
+    assert!(asked().await.is_ok_and(|given| given.has(Hint::Readonly)), "a replica");
     counts.error(UpstreamErrorKind::Refused);
     assert!(asked().await.is_ok(), "refused");
     drop(probes);

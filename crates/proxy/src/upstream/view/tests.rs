@@ -95,3 +95,36 @@ async fn a_dial_waits_for_the_first_lookup_of_a_name_alone() {
     });
     assert_eq!(place.expect("an address").sockets, tcp(&["192.0.2.2"]));
 }
+
+/// Returns the place of a master.
+fn master(ip: &str) -> Place {
+    Place { address: Address::Host { host: ip.to_owned(), port: 6379 }, sockets: tcp(&[ip]) }
+}
+
+#[test]
+fn a_view_has_one_master_or_none() {
+    let first = View::first(&upstream("192.0.2.1:6379"));
+    let none = first.with_master(None, Traffic::Flows).expect("a change");
+    assert!(none.places().is_empty() && !none.has(socket("192.0.2.1:6379")));
+    let second = none.with_master(Some(master("192.0.2.2")), Traffic::Flows).expect("a change");
+    assert!(second.has(socket("192.0.2.2:6379")) && !second.has(socket("192.0.2.1:6379")));
+    assert_eq!(second.with_master(Some(master("192.0.2.2")), Traffic::Flows), None);
+    assert!(second.number > none.number && none.number > first.number);
+    assert!(first.is_same_upstream(&second), "the configuration is the same, whatever the master is");
+}
+
+#[test]
+fn a_pause_is_a_view_of_its_own() {
+    let flowing = View::first(&upstream("192.0.2.1:6379"));
+    assert_eq!(flowing.traffic(), Traffic::Flows);
+    let paused = Traffic::Paused { since: Instant::now() };
+    let view = flowing.with_traffic(paused).expect("a change");
+    assert_eq!((view.traffic(), view.places()), (paused, flowing.places()));
+    assert_eq!(view.with_traffic(paused), None);
+    assert_eq!(view.with_traffic(Traffic::Flows).map(|view| view.number), Some(2));
+}
+
+#[test]
+fn a_server_that_a_name_left_may_finish() {
+    assert_eq!(View::first(&upstream("redis.example:6379")).leaving(), Leaving::WhenIdle);
+}

@@ -53,7 +53,7 @@ fn from() -> ClientAddr {
 fn session(table: &Table, id: u64, until: Option<i64>) -> (usize, Rc<Entry>, Arc<Bell>) {
     let generation = generation();
     let listener = &generation.listeners()[0];
-    let target = Target::of(listener, ViewCell::of(listener.upstream()), &Tcp::default(), 0);
+    let target = Target::of(listener, ViewCell::of(listener.upstream()), Arc::default(), &Tcp::default(), 0);
     let listener = Rc::new(ListenerView::of(listener, target, 0));
     let entry = Rc::new(Entry::new(id, from(), listener, permit(until), generation, tick(0)));
     let bell = Arc::new(Bell::default());
