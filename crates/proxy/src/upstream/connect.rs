@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis_config::tls::TlsFault;
+use portcullis_config::tls::{ClientTls, TlsFault};
 use portcullis_config::{Tcp, Upstream};
 use portcullis_session::Unavailable;
 use socket2::SockRef;
@@ -20,7 +20,7 @@ use crate::tls;
 
 /// The number of addresses that are tried for one name. The limit keeps the first command of a client from waiting
 /// too long.
-const TRIES_PER_NAME: usize = 4;
+pub(crate) const TRIES_PER_NAME: usize = 4;
 
 /// The time in which a server that timed out in a TLS handshake can answer in plain text.
 const PLAIN_ANSWER: Duration = Duration::from_millis(200);
@@ -114,23 +114,48 @@ impl ConnectError {
 
 async fn connect_one(place: &Place, upstream: &Upstream, tcp: &Tcp) -> Result<Stream, ConnectError> {
     let limit = upstream.connect_timeout();
-    let attempt = async {
-        let stream = open(place, limit, tcp).await?;
-        let Some(tls) = upstream.tls() else { return Ok(stream) };
-        let name = tls.name_of(&place.address).ok_or(Cause::NoAddress)?;
-        // The handshake is boxed, because otherwise each session's future would reserve space for it.
-        match Box::pin(tls::connect(stream, tls, name, limit)).await {
-            Ok(secured) => Ok(Stream::Tls(Box::new(secured))),
-            Err(TlsFault::Timeout(_)) if Box::pin(speaks_plain(place, tcp)).await => {
-                Err(Cause::Tls(TlsFault::Plain, tls.has_identity()))
-            }
-            Err(fault) => Err(Cause::Tls(fault, tls.has_identity())),
-        }
-    };
-    attempt.await.map_err(|cause| ConnectError { address: place.address.to_string(), cause })
+    let stream = open(place, limit, tcp).await?;
+    match upstream.tls() {
+        Some(tls) => secure(stream, place, tls, limit, tcp).await,
+        None => Ok(stream),
+    }
 }
 
-async fn open(place: &Place, limit: Duration, tcp: &Tcp) -> Result<Stream, Cause> {
+/// Connects to the first socket of a place that accepts, without TLS.
+///
+/// # Errors
+/// No socket accepts, or the place has none.
+pub(crate) async fn open(place: &Place, limit: Duration, tcp: &Tcp) -> Result<Stream, ConnectError> {
+    open_socket(place, limit, tcp).await.map_err(|cause| failed(place, cause))
+}
+
+/// Performs the TLS handshake on a connection to a place.
+///
+/// # Errors
+/// The handshake fails, or the place has no name to verify.
+pub(crate) async fn secure(
+    stream: Stream,
+    place: &Place,
+    tls: &ClientTls,
+    limit: Duration,
+    tcp: &Tcp,
+) -> Result<Stream, ConnectError> {
+    let name = tls.name_of(&place.address).ok_or_else(|| failed(place, Cause::NoAddress))?;
+    // The handshake is boxed, because otherwise each session's future would reserve space for it.
+    match Box::pin(tls::connect(stream, tls, name, limit)).await {
+        Ok(secured) => Ok(Stream::Tls(Box::new(secured))),
+        Err(TlsFault::Timeout(_)) if Box::pin(speaks_plain(place, tcp)).await => {
+            Err(failed(place, Cause::Tls(TlsFault::Plain, tls.has_identity())))
+        }
+        Err(fault) => Err(failed(place, Cause::Tls(fault, tls.has_identity()))),
+    }
+}
+
+fn failed(place: &Place, cause: Cause) -> ConnectError {
+    ConnectError { address: place.address.to_string(), cause }
+}
+
+async fn open_socket(place: &Place, limit: Duration, tcp: &Tcp) -> Result<Stream, Cause> {
     let sockets = match &place.sockets {
         Sockets::Unix(path) => {
             return within(limit, UnixStream::connect(path)).await.map(Stream::Unix);

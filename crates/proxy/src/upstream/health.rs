@@ -7,7 +7,8 @@
 //! are any, and sends PING. The result feeds `/ready`, `upstream_up` and one log line for each change, which says
 //! what to do.
 
-mod fault;
+pub(crate) mod exchange;
+pub(crate) mod fault;
 mod probe;
 mod streak;
 
@@ -223,7 +224,7 @@ impl Probe {
             let kind = result.as_ref().err().map(Fault::kind);
             let found = result.as_ref().map(drop).map_err(Fault::kind);
             // A busy server may leave a probe waiting while it answers clients.
-            let answers_clients = matches!(result, Err(Fault::Silent(_))) && self.replies() != replies;
+            let answers_clients = matches!(result, Err(Fault::Silent { .. })) && self.replies() != replies;
             let counts = !answers_clients && streak.counts(found);
             series.probed(kind, counts);
             if counts {

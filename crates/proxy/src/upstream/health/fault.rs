@@ -11,11 +11,12 @@ use crate::upstream::connect::ConnectError;
 
 /// A failed probe. The text never quotes the upstream, because its errors can contain the password.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     #[error("{0}")]
     Connect(#[from] ConnectError),
-    #[error("connected, but no answer to PING within {0:?}")]
-    Silent(Duration),
+    /// The server did not answer a command in time.
+    #[error("connected, but no answer to {command} within {limit:?}")]
+    Silent { command: &'static str, limit: Duration },
     /// The connection ended before the reply was complete.
     #[error("the connection was lost: {0}")]
     Lost(std::io::Error),
@@ -30,7 +31,7 @@ pub(super) enum Fault {
 
 /// Replies that mean that the upstream cannot serve a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(crate) enum Answer {
     WrongPassword,
     PasswordWanted,
     NoPasswordSet,
@@ -39,14 +40,19 @@ pub(super) enum Answer {
     MaxClients,
     ProtectedMode,
     IllegalAddress,
+    /// The server speaks HTTP.
+    Http,
+    /// The server speaks SSH.
+    Ssh,
+    /// The server speaks neither RESP nor a protocol that is known here.
     NotRedis,
 }
 
 impl Fault {
-    pub(super) fn kind(&self) -> Kind {
+    pub(crate) fn kind(&self) -> Kind {
         match self {
             Self::Connect(error) => error.kind().into(),
-            Self::Silent(_) => Kind::Timeout,
+            Self::Silent { .. } => Kind::Timeout,
             Self::Lost(_) => Kind::Connect,
             Self::Tls { .. } | Self::Broken { .. } => Kind::Tls,
             Self::Answer(answer) => answer.kind(),
@@ -55,12 +61,12 @@ impl Fault {
 
     /// Returns whether a second probe may succeed. A server that is stopping closes connections without a reply. A
     /// server at its limit may not have noticed yet that the last connection of the probe is closed.
-    pub(super) fn may_pass(&self) -> bool {
+    pub(crate) fn may_pass(&self) -> bool {
         matches!(self, Self::Tls { alert: false } | Self::Answer(Answer::MaxClients))
     }
 
     /// Returns the advice for the operator, which names the configuration key.
-    pub(super) fn advice(&self, upstream: &str) -> impl fmt::Display {
+    pub(crate) fn advice(&self, upstream: &str) -> impl fmt::Display {
         let key = format!("upstreams.{upstream}");
         match self {
             Self::Connect(error) => match error.tls() {
@@ -68,7 +74,7 @@ impl Fault {
                 None => connect_advice(error.kind(), &key),
             },
             Self::Broken { fault, shows_certificate } => fault.advice(&key, *shows_certificate),
-            Self::Silent(_) => {
+            Self::Silent { .. } => {
                 format!("check whether Redis hangs or is overloaded, or raise {key}.connect_timeout")
             }
             Self::Lost(_) => {
@@ -106,7 +112,7 @@ impl Answer {
             Self::Loading => Kind::Loading,
             Self::MaxClients => Kind::Limit,
             Self::ProtectedMode | Self::IllegalAddress => Kind::Refused,
-            Self::NotRedis => Kind::Protocol,
+            Self::Http | Self::Ssh | Self::NotRedis => Kind::Protocol,
         }
     }
 
@@ -129,7 +135,7 @@ impl Answer {
                  and set `protected-mode no`"
             ),
             Self::IllegalAddress => "add this machine's address to the whitelist of that instance".to_owned(),
-            Self::NotRedis => format!("set {key}.address to a Redis server"),
+            Self::Http | Self::Ssh | Self::NotRedis => format!("set {key}.address to a Redis server"),
         }
     }
 }
@@ -145,14 +151,23 @@ impl fmt::Display for Answer {
             Self::MaxClients => "Redis has reached maxclients",
             Self::ProtectedMode => "Redis is in protected mode and refuses the address of this machine",
             Self::IllegalAddress => "the address of this machine is not on the upstream's own whitelist",
+            Self::Http => "the server there speaks HTTP, not the Redis protocol",
+            Self::Ssh => "the server there speaks SSH, not the Redis protocol",
             Self::NotRedis => "the server there does not speak the Redis protocol",
         })
     }
 }
 
+/// Names the protocol of bytes that are not RESP.
+pub(crate) fn other_protocol(bytes: &[u8]) -> Answer {
+    const BEGINNINGS: [(&[u8], Answer); 2] = [(b"HTTP/", Answer::Http), (b"SSH-", Answer::Ssh)];
+    let known = BEGINNINGS.iter().find(|(prefix, _)| bytes.starts_with(prefix));
+    known.map_or(Answer::NotRedis, |(_, answer)| *answer)
+}
+
 /// Reads an error that the server can send in place of any reply, even before it reads a command. `None` for other
 /// errors.
-pub(super) fn unasked(line: &[u8]) -> Option<Answer> {
+pub(crate) fn unasked(line: &[u8]) -> Option<Answer> {
     const MEANINGS: [(&[u8], Answer); 6] = [
         (b"LOADING", Answer::Loading),
         (b"MASTERDOWN", Answer::Loading),
@@ -165,7 +180,7 @@ pub(super) fn unasked(line: &[u8]) -> Option<Answer> {
 }
 
 /// Reads an error reply to AUTH (Redis 2 to 8, ApsaraDB).
-pub(super) fn login_error(line: &[u8]) -> Answer {
+pub(crate) fn login_error(line: &[u8]) -> Answer {
     const MEANINGS: [(&[u8], Answer); 4] = [
         (b"WRONGPASS", Answer::WrongPassword),
         (b"ERR invalid password", Answer::WrongPassword),

@@ -136,7 +136,7 @@ type Row = (&'static str, &'static str, &'static [Script], Option<UpstreamErrorK
 
 const BOTH: &str = "passthrough trust";
 
-const ROWS: [Row; 18] = [
+const ROWS: [Row; 19] = [
     (BOTH, "", &[Script::Answer(b"+PONG\r\n")], None, ""),
     (BOTH, CREDENTIALS, &[Script::Answer(b"+OK\r\n+PONG\r\n")], None, ""),
     ("passthrough", "", &[Script::Answer(b"-NOAUTH Authentication required.\r\n")], None, ""),
@@ -224,7 +224,14 @@ const ROWS: [Row; 18] = [
         "",
         &[Script::Answer(b"HTTP/1.1 400 Bad Request\r\n\r\n")],
         Some(UpstreamErrorKind::Protocol),
-        "Redis server",
+        "speaks HTTP, not the Redis protocol; set upstreams.main.address to a Redis server",
+    ),
+    (
+        BOTH,
+        CREDENTIALS,
+        &[Script::Greet(b"SSH-2.0-OpenSSH_9.2\r\n")],
+        Some(UpstreamErrorKind::Protocol),
+        "speaks SSH, not the Redis protocol",
     ),
     (BOTH, "", &[Script::Answer(b":1\r\n")], Some(UpstreamErrorKind::Protocol), "Redis server"),
     (BOTH, "", &[Script::Answer(b"+PONG\r\n+PONG\r\n")], Some(UpstreamErrorKind::Protocol), "Redis server"),

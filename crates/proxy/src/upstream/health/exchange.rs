@@ -1,0 +1,133 @@
+//! Sends commands to a server, and reads its replies, on a connection that serves no client.
+
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+
+use portcullis_config::tls::TlsFault;
+use portcullis_config::{Credentials, Upstream};
+use portcullis_resp::encode;
+use portcullis_resp::scan::{Reply, ReplyScanner};
+use portcullis_resp::value::{self, Value};
+use secrecy::ExposeSecret;
+
+use super::fault::{self, Answer, Fault};
+use crate::net::stream::Stream;
+
+/// The limit of received bytes. Replies to these commands have at most a few kilobytes; a longer answer does not come
+/// from Redis.
+const MAX_REPLIES: usize = 64 << 10;
+const READ: usize = 4 << 10;
+
+/// The first bytes of a TLS alert: the content type, and the major version that SSL 3.0 to TLS 1.3 have in common.
+const TLS_ALERT: &[u8] = &[0x15, 0x03];
+
+/// Writes AUTH.
+pub(crate) fn write_login(out: &mut Vec<u8>, credentials: &Credentials) {
+    let password = credentials.password().expose_secret().as_bytes();
+    match credentials.username() {
+        Some(username) => encode::command(out, &[b"AUTH", username.as_bytes(), password]),
+        None => encode::command(out, &[b"AUTH", password]),
+    }
+}
+
+/// Checks the reply to AUTH.
+///
+/// # Errors
+/// The server refuses the login.
+pub(crate) fn login(reply: &Value) -> Result<(), Fault> {
+    match reply {
+        Value::Status(text) if text == b"OK" => Ok(()),
+        Value::Error(line) => Err(Fault::Answer(fault::login_error(line))),
+        _ => Err(Fault::Answer(Answer::NotRedis)),
+    }
+}
+
+/// Returns the fault of a connection to `upstream` that failed after it was made.
+pub(crate) fn lost(error: io::Error, upstream: &Upstream) -> Fault {
+    match error.downcast::<TlsFault>() {
+        Ok(fault) => {
+            Fault::Broken { fault, shows_certificate: upstream.tls().is_some_and(|tls| tls.has_identity()) }
+        }
+        Err(error) => Fault::Lost(error),
+    }
+}
+
+/// Reads replies one after another.
+#[derive(Debug, Default)]
+pub(crate) struct Replies {
+    buffer: Vec<u8>,
+    answered: bool,
+}
+
+impl Replies {
+    /// Returns the next reply.
+    ///
+    /// # Errors
+    /// The connection ends, or the peer does not speak RESP.
+    pub(crate) async fn next(&mut self, stream: &mut Stream) -> Result<Value, Fault> {
+        let mut scanner = ReplyScanner::new();
+        loop {
+            if let Some(value) = self.whole(&mut scanner)? {
+                self.answered = true;
+                return Ok(value);
+            }
+            self.read(stream).await?;
+            if !self.answered && self.buffer.starts_with(TLS_ALERT) {
+                return Err(Fault::Tls { alert: true });
+            }
+        }
+    }
+
+    /// Returns whether the server has sent nothing after the last reply.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.buffer.is_empty()
+    }
+
+    fn whole(&mut self, scanner: &mut ReplyScanner) -> Result<Option<Value>, Fault> {
+        if self.buffer.is_empty() {
+            return Ok(None);
+        }
+        match scanner.next(&self.buffer).map_err(|_| Fault::Answer(fault::other_protocol(&self.buffer)))? {
+            Reply::Whole { len, .. } => {
+                let frame: Vec<u8> = self.buffer.drain(..len.min(self.buffer.len())).collect();
+                value::decode(&frame).map(Some).map_err(|_| Fault::Answer(Answer::NotRedis))
+            }
+            _ if self.buffer.len() > MAX_REPLIES => Err(Fault::Answer(Answer::NotRedis)),
+            _ => Ok(None),
+        }
+    }
+
+    async fn read(&mut self, stream: &mut Stream) -> Result<(), Fault> {
+        let mut chunk = [0; READ];
+        let read = poll_fn(|cx| stream.poll_read(cx, &mut chunk)).await;
+        let silent = !self.answered && self.buffer.is_empty();
+        match read {
+            Ok(n @ 1..) => {
+                self.buffer.extend_from_slice(chunk.get(..n).unwrap_or_default());
+                Ok(())
+            }
+            // A TLS server closes a plain text connection, with or without an alert.
+            Ok(_) if silent && !stream.is_tls() => Err(Fault::Tls { alert: false }),
+            Err(error) if silent && !stream.is_tls() && error.kind() == io::ErrorKind::ConnectionReset => {
+                Err(Fault::Tls { alert: false })
+            }
+            Ok(_) => Err(Fault::Lost(io::ErrorKind::UnexpectedEof.into())),
+            Err(error) => Err(Fault::Lost(error)),
+        }
+    }
+}
+
+/// Writes all bytes.
+///
+/// # Errors
+/// The connection fails.
+pub(crate) async fn write_all(stream: &mut Stream, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let n = poll_fn(|cx| stream.poll_write(cx, &[IoSlice::new(bytes)])).await?;
+        if n == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        bytes = bytes.get(n..).unwrap_or_default();
+    }
+    Ok(())
+}
