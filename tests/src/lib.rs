@@ -7,6 +7,7 @@
 pub mod certificates;
 pub mod client;
 pub mod fake;
+pub mod fake_sentinel;
 pub mod gate;
 pub mod http;
 pub mod masters;
@@ -28,6 +29,7 @@ pub mod writers;
 pub use certificates::{Authority, Leaf, Openssl, Pair};
 pub use client::Client;
 pub use fake::{Answer, Fake};
+pub use fake_sentinel::FakeSentinel;
 pub use gate::{Gate, GateBuilder};
 pub use masters::Masters;
 pub use process::Process;

@@ -3,9 +3,12 @@
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
+use rustls::ClientConfig;
 use tempfile::TempDir;
 
+use crate::certificates::{Authority, Leaf, Pair};
 use crate::client::Client;
 use crate::gate::GateBuilder;
 use crate::ports;
@@ -31,9 +34,28 @@ pub struct MastersBuilder {
     down_after: u32,
     failover_timeout: u32,
     lines: Vec<String>,
+    tls: Option<Tls>,
+}
+
+/// One certificate of all servers and sentinels, and who trusts it.
+#[derive(Clone)]
+struct Tls {
+    pair: Pair,
+    ca: String,
+    client: Arc<ClientConfig>,
 }
 
 impl MastersBuilder {
+    /// Allows TCP only with TLS: for clients, between servers, and between sentinels.
+    pub fn tls(mut self) -> Self {
+        let authority = Authority::new("servers and sentinels");
+        let names: Vec<String> = (0..SERVERS + SENTINELS).map(|number| ip(number).to_string()).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let pair = authority.issue(Leaf::server(&names));
+        self.tls = Some(Tls { pair, ca: authority.pem(), client: authority.client() });
+        self
+    }
+
     /// Sets the password of the servers.
     pub fn password(mut self, password: &str) -> Self {
         self.password = Some(password.to_owned());
@@ -82,6 +104,9 @@ impl MastersBuilder {
         let mut builder = Redis::builder().at(ip(number)).line(&announced).line("repl-diskless-sync-delay 0");
         if let Some(password) = &self.password {
             builder = builder.password(password).line(&format!("masterauth {password}"));
+        }
+        if let Some(Tls { pair, ca, .. }) = &self.tls {
+            builder = builder.tls(pair, ca).line("tls-replication yes");
         }
         if let Some(master) = master {
             builder = builder.line(&format!("replicaof {}", words(master)));
@@ -133,6 +158,7 @@ impl Masters {
             down_after: 2000,
             failover_timeout: 20_000,
             lines: Vec::new(),
+            tls: None,
         }
     }
 
@@ -150,8 +176,14 @@ impl Masters {
             gate = gate.secret(password).file("sentinel", password);
             credentials = ", credentials: {password: {file: sentinel}}";
         }
-        let gate = gate
-            .upstream(&format!("sentinel: {{master: {MASTER}, nodes: [{}]{credentials}}}", nodes.join(", ")));
+        let mut tls = "";
+        if let Some(Tls { ca, .. }) = &self.builder.tls {
+            gate = gate.file("ca.pem", ca).upstream("tls: {ca: ca.pem}");
+            tls = ", tls: {ca: ca.pem}";
+        }
+        let nodes = nodes.join(", ");
+        let gate =
+            gate.upstream(&format!("sentinel: {{master: {MASTER}, nodes: [{nodes}]{credentials}{tls}}}"));
         self.builder.password.iter().fold(gate, |gate, password| gate.password(password))
     }
 
@@ -188,7 +220,11 @@ impl Masters {
 
     /// Returns a client of a sentinel that is logged in.
     pub fn sentinel(&self, index: usize) -> Client {
-        let mut client = Client::tcp(self.sentinels[index].address);
+        let Sentinel { address, ip, .. } = &self.sentinels[index];
+        let mut client = match &self.builder.tls {
+            Some(tls) => Client::tls(*address, &tls.client, &ip.to_string()),
+            None => Client::tcp(*address),
+        };
         if let Some(password) = &self.builder.sentinel_password {
             client.assert_reply(&format!("AUTH {password}"), "+OK");
         }
@@ -245,6 +281,10 @@ impl Masters {
     pub fn start_sentinel(&mut self, index: usize) {
         let directory = self.directory.path().join(index.to_string());
         let configuration = directory.join("sentinel.conf");
+        if let Some(Tls { pair, ca, .. }) = &self.builder.tls {
+            fs::write(directory.join("tls.crt"), format!("{}{ca}", pair.cert)).expect("writable");
+            fs::write(directory.join("tls.key"), &pair.key).expect("writable");
+        }
         if !configuration.exists() {
             fs::write(&configuration, self.configuration(index)).expect("the scratch directory is writable");
         }
@@ -262,9 +302,19 @@ impl Masters {
     fn configuration(&self, index: usize) -> String {
         let MastersBuilder { password, sentinel_password, down_after, failover_timeout, .. } = &self.builder;
         let Sentinel { ip, address, id, .. } = &self.sentinels[index];
+        let directory = self.directory.path().join(index.to_string());
+        let directory = directory.display();
+        let port = match self.builder.tls {
+            None => format!("port {}", address.port()),
+            Some(_) => format!(
+                "port 0\ntls-port {}\ntls-replication yes\ntls-auth-clients no\n\
+                 tls-cert-file {directory}/tls.crt\ntls-key-file {directory}/tls.key\n\
+                 tls-ca-cert-file {directory}/tls.crt",
+                address.port()
+            ),
+        };
         let mut lines = vec![
-            format!("port {}\nbind {ip}\nprotected-mode no", address.port()),
-            format!("dir {}", self.directory.path().join(index.to_string()).display()),
+            format!("{port}\nbind {ip}\nprotected-mode no\ndir {directory}"),
             format!("sentinel announce-ip {ip}\nsentinel myid {id}"),
         ];
         for (place, server) in self.servers.iter().map(Redis::address).enumerate() {

@@ -38,6 +38,12 @@ pub struct Written {
 impl Writers {
     /// Starts `count` clients of `address`. Each sends `depth` pairs of RPUSH and INCR before it reads the replies.
     pub fn start(address: SocketAddr, count: usize, depth: u64) -> Self {
+        Self::start_at(0, address, count, depth)
+    }
+
+    /// Does the same as [`start`](Self::start). The number of the first client is `first`: clients with the same number
+    /// write to the same keys.
+    pub fn start_at(first: usize, address: SocketAddr, count: usize, depth: u64) -> Self {
         let stopping = Arc::<AtomicBool>::default();
         let acknowledged = Arc::<AtomicU64>::default();
         let writer = |number| {
@@ -55,7 +61,7 @@ impl Writers {
                 written
             })
         };
-        let threads = (0..count).map(writer).collect();
+        let threads = (first..first + count).map(writer).collect();
         Self { stopping, acknowledged, threads }
     }
 
@@ -124,7 +130,7 @@ impl Written {
     /// Checks that `server` has each value at most once, and none that was not sent.
     #[track_caller]
     pub fn assert_once(&self, server: &mut Client) {
-        let (mut stored, count) = self.stored(server);
+        let (mut stored, count) = self.on(server);
         stored.sort_unstable();
         let twice: Vec<_> = stored.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]).collect();
         assert!(twice.is_empty(), "client {}: stored twice: {twice:?}", self.number);
@@ -136,14 +142,21 @@ impl Written {
     #[track_caller]
     pub fn assert_nothing_lost(&self, server: &mut Client) {
         self.assert_once(server);
-        let (stored, count) = self.stored(server);
+        let (stored, count) = self.on(server);
         let lost: Vec<_> = self.pushed.difference(&stored.iter().copied().collect()).copied().collect();
         assert!(lost.is_empty(), "client {}: acknowledged and lost: {lost:?}", self.number);
         let acknowledged = self.increments;
         assert!(count >= acknowledged, "client {}: {acknowledged} acknowledged, {count} stored", self.number);
     }
 
-    fn stored(&self, server: &mut Client) -> (Vec<u64>, u64) {
+    /// Returns the number of writes of the client that `server` has.
+    pub fn stored(&self, server: &mut Client) -> u64 {
+        let (values, count) = self.on(server);
+        count + u64::try_from(values.len()).expect("a count")
+    }
+
+    /// Returns the values and the count that `server` has.
+    fn on(&self, server: &mut Client) -> (Vec<u64>, u64) {
         let list = server.call(&format!("LRANGE list:{} 0 -1", self.number));
         let values =
             list.items().iter().map(|item| item.text().parse().expect("a value of a writer")).collect();
