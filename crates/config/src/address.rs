@@ -1,7 +1,7 @@
 //! The addresses to listen on and to connect to.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use crate::message::{Harmless, Masked};
@@ -113,6 +113,21 @@ pub enum Address {
     },
     /// A socket file, its path absolute or relative to the working directory.
     Unix(PathBuf),
+}
+
+impl Address {
+    /// Whether both are written for the same host and port: names differ at most in case, and addresses in spelling.
+    pub fn is_same_host(&self, other: &Self) -> bool {
+        let (Self::Host { host, port }, Self::Host { host: other_host, port: other_port }) = (self, other)
+        else {
+            return self == other;
+        };
+        let same = match (host.parse::<IpAddr>(), other_host.parse::<IpAddr>()) {
+            (Ok(ip), Ok(other)) => ip == other,
+            _ => host.eq_ignore_ascii_case(other_host),
+        };
+        port == other_port && same
+    }
 }
 
 impl fmt::Display for Address {

@@ -1,7 +1,7 @@
 //! The mappings that keys belong to, for a key in another mapping: mostly one with the wrong indentation.
 
 /// Mappings by their names in messages, each with its name in a hint and the keys that tell it from others.
-pub(crate) const HOMES: [(&str, &str, &[&str]); 12] = [
+pub(crate) const HOMES: [(&str, &str, &[&str]); 13] = [
     (
         "the configuration",
         "the top of the file",
@@ -38,8 +38,18 @@ pub(crate) const HOMES: [(&str, &str, &[&str]); 12] = [
     (
         "upstream",
         "an upstream",
-        &["address", "credentials", "connections", "connect_timeout", "response_timeout"],
+        &[
+            "address",
+            "sentinel",
+            "translate",
+            "resolve_every",
+            "credentials",
+            "connections",
+            "connect_timeout",
+            "response_timeout",
+        ],
     ),
+    ("sentinel", "sentinel", &["master", "nodes", "pause"]),
     ("credentials", "credentials", &["username", "password"]),
     ("user", "a user", &["password", "upstream_credentials"]),
     ("group", "a group", &["entries", "allow_empty", "select"]),

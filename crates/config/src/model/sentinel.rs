@@ -46,7 +46,7 @@ impl Sentinel {
 
     /// Returns the address at which the proxy reaches a server that announces `announced`.
     pub fn reachable<'a>(&'a self, announced: &'a Address) -> &'a Address {
-        let known = self.translate.iter().find(|(from, _)| from == announced);
+        let known = self.translate.iter().find(|(from, _)| from.is_same_host(announced));
         known.map_or(announced, |(_, to)| to)
     }
 

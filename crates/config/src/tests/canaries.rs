@@ -51,6 +51,11 @@ upstreams:
     response_timeout: 1s
   other: {address: "redis.internal:6379", credentials: {password: {env: CARGO_MANIFEST_DIR}},
           tls: {pin: ["sha256:5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8"]}}
+  moving:
+    sentinel: {master: mymaster, nodes: ["127.0.0.1:26379", "sentinel.internal:26379"], pause: 3s,
+               credentials: {username: gate, password: {file: pw}},
+               tls: {ca: ca.pem, server_name: sentinel.internal, cert: c.pem, key: c.key}}
+    translate: {"172.17.0.2:6379": "redis-1.example:7001"}
 groups:
   office: [203.0.113.0/24]
   long: {note: why, owner: ops, until: "2099-12-31T18:00:00Z", entries: [203.0.113.0/24]}

@@ -170,6 +170,7 @@ listeners:
   - {name: local, bind: {unix: own.sock}, upstream: main, allow: [listed]}
 upstreams:
   main: {address: "127.0.0.1:6379"}
+  moving: {sentinel: {master: mymaster, nodes: ["127.0.0.1:26379"]}}
 groups:
   office: [203.0.113.0/24]
   listed: {file: list.txt}
@@ -305,6 +306,11 @@ fn mistakes_are_refused() {
         ("/listeners/0/allow/2/until", json!("2099-12-31")),
         ("/upstreams/main/credentials/password", json!("plain text")),
         ("/upstreams/main/address", json!("redis")),
+        ("/upstreams/moving", json!({})),
+        ("/upstreams/moving/sentinel/nodes", json!([])),
+        ("/upstreams/moving/sentinel/nodes/0", json!("unix:/run/sentinel")),
+        ("/upstreams/moving/sentinel/master", json!("10.0.0.1:6379")),
+        ("/upstreams/moving/translate/172.17.0.2:6379", json!("redis")),
         ("/users/alice/password/0/sha256", json!("5e88")),
         ("/workers", json!(1.5)),
         ("/upstreams", json!({})),

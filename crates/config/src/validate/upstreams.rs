@@ -1,5 +1,7 @@
 //! The `upstreams` mapping.
 
+mod sentinel;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +9,7 @@ use std::time::Duration;
 use crate::address::Address;
 use crate::fields::{Fields, named};
 use crate::message::{Masked, Message, did_you_mean, message};
-use crate::model::{Connections, Credentials, Upstream};
+use crate::model::{Connections, Credentials, Sentinel, Upstream};
 use crate::problem::Position;
 use crate::raw::Node;
 use crate::scope::Scope;
@@ -106,12 +108,10 @@ pub(super) fn read<'n>(fields: &mut Fields<'n>, scope: &mut Scope) -> Upstreams<
 /// Reads one upstream. Facts that other checks need go to `read`, because they are known of a faulty upstream too.
 fn one<'n>(node: &'n Node, read: &mut Read<'n>, scope: &mut Scope) -> Option<Upstream> {
     let mut fields = Fields::of(node, "upstream", &mut scope.problems)?;
-    fields.not_yet("sentinel", "write address: host:port", &mut scope.problems);
     fields.not_yet("cluster", "write address: host:port", &mut scope.problems);
-    let addresses = fields
-        .need("address", "write address: host:port, or unix:/path", &mut scope.problems)
-        .and_then(|node| addresses(node, scope));
     let key = message!("upstreams.{}", Masked::name(read.name)).into_string();
+    let home = Home::read(&mut fields, &key, scope);
+    let addresses = home.as_ref().map(|home| home.addresses.clone());
     let tls = fields.take("tls").map(|node| tls::upstream(node, &key, addresses.as_deref(), scope));
     let credentials_node = fields.take("credentials");
     read.credentials = credentials_node.map(|node| &node.place);
@@ -137,6 +137,7 @@ fn one<'n>(node: &'n Node, read: &mut Read<'n>, scope: &mut Scope) -> Option<Ups
     Some(Upstream {
         name: read.name.to_owned(),
         addresses: addresses?,
+        sentinel: home?.sentinel,
         credentials: match credentials {
             None => None,
             Some(credentials) => Some(credentials?),
@@ -149,8 +150,40 @@ fn one<'n>(node: &'n Node, read: &mut Read<'n>, scope: &mut Scope) -> Option<Ups
             None => None,
             Some(tls) => Some(tls?),
         },
-        sentinel: None,
     })
+}
+
+/// The place of an upstream: fixed addresses, or sentinels that name the address.
+struct Home {
+    addresses: Vec<Address>,
+    sentinel: Option<Arc<Sentinel>>,
+}
+
+impl Home {
+    fn read(fields: &mut Fields<'_>, key: &str, scope: &mut Scope) -> Option<Self> {
+        let (sentinel, address) = (fields.take_with_key("sentinel"), fields.take_with_key("address"));
+        let translate = fields.take_with_key("translate");
+        if let (None, Some((place, _))) = (sentinel, translate) {
+            sentinel::without_sentinel(place, scope);
+        }
+        match (sentinel, address) {
+            (Some((place, _)), Some(_)) => {
+                let hint = "keep address for a server that stays where it is, or sentinel if sentinels name the master";
+                scope.problems.error(place, "'address' and 'sentinel' exclude each other", hint);
+                None
+            }
+            (Some((_, node)), None) => {
+                let sentinel = sentinel::read(node, translate.map(|(_, node)| node), key, scope)?;
+                Some(Self { addresses: Vec::new(), sentinel: Some(sentinel) })
+            }
+            (None, Some((_, node))) => Some(Self { addresses: addresses(node, scope)?, sentinel: None }),
+            (None, None) => {
+                let hint = "write address: host:port, or unix:/path, or sentinel: {master: NAME, nodes: [host:port]}";
+                scope.problems.error(fields.place, "'address' is missing in upstream", hint);
+                None
+            }
+        }
+    }
 }
 
 fn resolve_every(node: &Node, scope: &mut Scope) -> Option<Duration> {

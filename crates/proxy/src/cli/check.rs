@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use portcullis_config::{
-    Acl, AdminBind, AuditPath, Bind, Config, Connections, Listener, LoadOptions, Loaded, Problem,
+    Acl, Address, AdminBind, AuditPath, Bind, Config, Connections, Listener, LoadOptions, Loaded, Problem,
     ScriptLogin, Severity, Upstream, User, load,
 };
 use serde_json::{Value, json};
@@ -217,7 +217,10 @@ fn is_unspecified(addr: &std::net::SocketAddr) -> bool {
 }
 
 fn describe_upstream(upstream: &Upstream) -> String {
-    let addresses: Vec<String> = upstream.addresses().iter().map(ToString::to_string).collect();
+    let place = match upstream.sentinel() {
+        Some(sentinel) => format!("master {} of the sentinels {}", sentinel.master(), list(sentinel.nodes())),
+        None => list(upstream.addresses()),
+    };
     let login = match upstream.credentials().map(|credentials| credentials.username()) {
         None => "",
         Some(None) => ", with a password",
@@ -225,7 +228,32 @@ fn describe_upstream(upstream: &Upstream) -> String {
     };
     let tls = if upstream.tls().is_some() { ", TLS" } else { "" };
     let shared = if upstream.connections() == Connections::Shared { ", shared connections" } else { "" };
-    format!("{}: {}{login}{tls}{shared}", upstream.name(), addresses.join(", "))
+    format!("{}: {place}{login}{tls}{shared}", upstream.name())
+}
+
+fn list(addresses: &[Address]) -> String {
+    let texts: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+    texts.join(", ")
+}
+
+fn json_upstream(upstream: &Upstream) -> Value {
+    let texts = |addresses: &[Address]| addresses.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let sentinel = upstream.sentinel().map(|sentinel| {
+        json!({
+            "master": sentinel.master(),
+            "nodes": texts(sentinel.nodes()),
+            "credentials": sentinel.credentials().is_some(),
+            "tls": sentinel.tls().is_some(),
+        })
+    });
+    json!({
+        "name": upstream.name(),
+        "addresses": texts(upstream.addresses()),
+        "sentinel": sentinel,
+        "credentials": upstream.credentials().is_some(),
+        "tls": upstream.tls().is_some(),
+        "connections": upstream.connections().as_str(),
+    })
 }
 
 fn auth(listener: &Listener) -> &'static str {
@@ -263,10 +291,7 @@ fn as_json(good: bool, config: Option<&Config>, answers: Option<&Answers>, probl
     let mut result = json!({"ok": good, "problems": problems});
     if let (Some(config), Value::Object(result)) = (config, &mut result) {
         let listeners = config.listeners().iter().map(|listener| json_listener(config, listener));
-        let upstreams = config.upstreams().iter().map(|upstream| {
-            let addresses: Vec<String> = upstream.addresses().iter().map(ToString::to_string).collect();
-            json!({"name": upstream.name(), "addresses": addresses, "credentials": upstream.credentials().is_some(), "tls": upstream.tls().is_some(), "connections": upstream.connections().as_str()})
-        });
+        let upstreams = config.upstreams().iter().map(|upstream| json_upstream(upstream));
         let users = config.users().iter().map(|user| {
             json!({
                 "name": user.name(),
