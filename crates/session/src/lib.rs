@@ -9,6 +9,7 @@
 #![warn(missing_docs)]
 
 mod client;
+pub mod cluster;
 mod ids;
 mod link;
 mod local;

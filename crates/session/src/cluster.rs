@@ -1,0 +1,14 @@
+//! A Redis Cluster as the gate knows it: what its nodes say, and the map that follows from it.
+//!
+//! ```text
+//!   CLUSTER SLOTS, NODES, INFO of a node ──► Answer ──┐
+//!                        of another node ──► Answer ──┴──► Map
+//! ```
+
+mod answer;
+mod endpoint;
+mod map;
+
+pub use answer::{Announced, Answer, AnswerFault, Replies, Role};
+pub use endpoint::Endpoint;
+pub use map::{MAX_NODES, Map, MapFault, Node, NodeIndex};
