@@ -2,13 +2,16 @@
 //!
 //! ```text
 //!   CLUSTER SLOTS, NODES, INFO of a node ──► Answer ──┐
-//!                        of another node ──► Answer ──┴──► Map
+//!                        of another node ──► Answer ──┼──► Chooser ──► Map
+//!                           the map in force, MOVED ──┘
 //! ```
 
 mod answer;
+mod choose;
 mod endpoint;
 mod map;
 
 pub use answer::{Announced, Answer, AnswerFault, Replies, Role};
+pub use choose::{Choice, Chooser, Heard, Kept};
 pub use endpoint::Endpoint;
 pub use map::{MAX_NODES, Map, MapFault, Node, NodeIndex};

@@ -169,7 +169,7 @@ impl Answer {
 
 impl Announced {
     /// Adds an address under which the node is named.
-    fn add_name(&mut self, name: Option<Endpoint>) {
+    pub(super) fn add_name(&mut self, name: Option<Endpoint>) {
         if let Some(name) = name
             && !self.names.contains(&name)
         {
