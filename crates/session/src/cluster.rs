@@ -8,10 +8,14 @@
 
 mod answer;
 mod choose;
+mod command_slot;
 mod endpoint;
 mod map;
+mod redirect;
 
 pub use answer::{Announced, Answer, AnswerFault, Replies, Role};
 pub use choose::{Choice, Chooser, Heard, Kept};
+pub use command_slot::CommandSlot;
 pub use endpoint::Endpoint;
 pub use map::{MAX_NODES, Map, MapFault, Node, NodeIndex};
+pub use redirect::{Redirect, Target};
