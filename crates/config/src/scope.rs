@@ -75,9 +75,15 @@ impl LoadOptions {
     }
 
     /// Reads the files of a reload, and compares them with those in force: a file that was written in place may have
-    /// been cut. `created` has the files that a program made under the name of a file in force, and did not rename.
-    pub fn after(self, in_force: &[ConfigFile], created: HashMap<PathBuf, FileId>) -> Self {
-        Self { before: Some(Arc::new(Predecessor::new(in_force, created))), ..self }
+    /// been cut. `last` has the files as they were read last, and `written` those that a program wrote under the name
+    /// of a file in force, and did not rename.
+    pub fn after(
+        self,
+        in_force: &[ConfigFile],
+        last: &[ConfigFile],
+        written: HashMap<PathBuf, FileId>,
+    ) -> Self {
+        Self { before: Some(Arc::new(Predecessor::new(in_force, last, written))), ..self }
     }
 
     /// Reads `text` instead of the content of `file`, so that an edit can be judged before it is written.

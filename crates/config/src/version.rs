@@ -54,11 +54,38 @@ impl ConfigFile {
     /// Returns the current state of the file. A pipe cannot be read twice and counts as unchanged.
     #[must_use]
     pub fn now(&self) -> Self {
-        let digest = match std::fs::metadata(&self.path) {
-            Ok(file) if !file.is_file() && !file.is_dir() => self.digest,
-            _ => digest_file(&self.path).ok(),
-        };
-        Self { path: self.path.clone(), digest, locked: false, version: self.version.clone() }
+        let mut now = Self { locked: false, ..self.clone() };
+        if std::fs::metadata(&self.path).is_ok_and(|file| !file.is_file() && !file.is_dir()) {
+            return now;
+        }
+        let read = digest_file(&self.path).ok();
+        now.digest = read.map(|(digest, _)| digest);
+        if let (Some((digest, id)), Some(version)) = (read, &mut now.version)
+            && self.digest == Some(digest)
+        {
+            version.id = Some(id);
+        }
+        now
+    }
+
+    /// Returns whether both are the same file of the file system, by its inode.
+    pub fn is_same_file(&self, other: &Self) -> bool {
+        self.id() == other.id()
+    }
+
+    /// Takes over the inode of `now`, which has the same path, if it has the same content. A directory that is replaced
+    /// by a copy, for example, has other inodes.
+    pub fn follow(&mut self, now: &Self) {
+        if self.digest.is_some()
+            && (&self.path, &self.digest) == (&now.path, &now.digest)
+            && let (Some(version), Some(id)) = (&mut self.version, now.id())
+        {
+            version.id = Some(id);
+        }
+    }
+
+    fn id(&self) -> Option<FileId> {
+        self.version.as_ref()?.id
     }
 }
 
@@ -99,13 +126,15 @@ fn changed(file: &Metadata) -> Option<SystemTime> {
 }
 
 /// Computes the digest in pieces, so that a large file or a secret is not kept in memory.
-fn digest_file(path: &Path) -> std::io::Result<[u8; 32]> {
-    let mut file = File::open(path)?.take(MAX_TEXT_FILE + 1);
+fn digest_file(path: &Path) -> std::io::Result<([u8; 32], FileId)> {
+    let file = File::open(path)?;
+    let metadata = file.metadata()?;
+    let mut file = file.take(MAX_TEXT_FILE + 1);
     let mut digest = Sha256::new();
     let mut piece = Zeroizing::new(vec![0; 64 << 10]);
     loop {
         match file.read(&mut piece)? {
-            0 => return Ok(digest.finalize().into()),
+            0 => return Ok((digest.finalize().into(), (metadata.dev(), metadata.ino()))),
             n => digest.update(piece.get(..n).unwrap_or_default()),
         }
     }
@@ -114,25 +143,33 @@ fn digest_file(path: &Path) -> std::io::Result<[u8; 32]> {
 /// The configuration in force, as far as the next one is compared with it.
 #[derive(Debug, Default)]
 pub(super) struct Predecessor {
-    files: HashMap<PathBuf, ConfigFile>,
-    /// Files that a program made under the name of a list, and did not rename.
-    created: HashMap<PathBuf, FileId>,
+    files: Vec<ConfigFile>,
+    /// The files as they were read last. If that configuration had errors, it is not the one in force.
+    last: HashMap<PathBuf, FileId>,
+    /// Files that a program wrote under the name of a list.
+    written: HashMap<PathBuf, FileId>,
 }
 
 impl Predecessor {
-    pub(super) fn new(files: &[ConfigFile], created: HashMap<PathBuf, FileId>) -> Self {
-        let files = files.iter().map(|file| (file.path.clone(), file.clone())).collect();
-        Self { files, created }
+    pub(super) fn new(files: &[ConfigFile], last: &[ConfigFile], written: HashMap<PathBuf, FileId>) -> Self {
+        let last = last.iter().filter_map(|file| Some((file.path.clone(), file.id()?))).collect();
+        Self { files: files.to_vec(), last, written }
     }
 
     /// Notes whether `content` only adds something at the end of the content in force.
     pub(super) fn compare(&self, path: &Path, content: &[u8], new: &mut Version) {
-        if let Some(file) = self.files.get(path)
+        if let Some(file) = self.before(path, new.id)
             && let Some(old) = &file.version
             && let Some(same) = content.get(..old.size)
         {
             new.is_longer = file.digest == Some(Sha256::digest(same).into());
         }
+    }
+
+    /// Returns the file in force. A configuration can name it by another path than before.
+    fn before(&self, path: &Path, id: Option<FileId>) -> Option<&ConfigFile> {
+        let same = |file: &&ConfigFile| id.is_some() && file.id() == id;
+        self.files.iter().find(|file| file.path == path).or_else(|| self.files.iter().find(same))
     }
 
     /// Whether the version in force ended with a newline, and the new one was written in place without one.
@@ -147,18 +184,21 @@ impl Predecessor {
             return None;
         }
         let lost = old.entries.saturating_sub(version.entries);
-        // A program that made another file of that name has finished when it closes it.
-        let shrank = old.id == version.id && old.entries >= SHORTEST_LIST && lost > old.entries / 2;
+        let shrank = old.entries >= SHORTEST_LIST && lost > old.entries / 2;
         let shrank = shrank.then_some((old.entries, version.entries));
         Some(Doubt { path: new.path.clone(), changed: version.changed, shrank })
     }
 
     /// The versions of a file that was written in place, before and now.
     fn in_place<'v>(&'v self, new: &'v ConfigFile) -> Option<(&'v Version, &'v Version)> {
-        let old = self.files.get(&new.path)?.version.as_ref()?;
         let version = new.version.as_ref()?;
         let id = version.id?;
-        (old.id == Some(id) || self.created.get(&new.path) == Some(&id)).then_some((old, version))
+        let old = self.before(&new.path, Some(id))?.version.as_ref()?;
+        // What was read last counts, even if it was rejected: a file that was renamed into place then can be written in
+        // place now. The inode of the file before it is free for other files.
+        let known = self.last.get(&new.path).copied().or(old.id);
+        let is_written = known == Some(id) || self.written.get(&new.path) == Some(&id);
+        is_written.then_some((old, version))
     }
 }
 

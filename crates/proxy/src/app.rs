@@ -24,7 +24,7 @@ use crate::control::names::{HostNames, NameTable};
 use crate::control::reload::{Reach, Reloader, Request};
 use crate::control::report::Trigger;
 use crate::control::topology::Watchers;
-use crate::control::watch::Watch;
+use crate::control::watch::{Changed, Watch};
 use crate::generation::store::Generation;
 use crate::listener::bind_all;
 use crate::net::socket::BindError;
@@ -154,7 +154,13 @@ async fn keep(
                 }
             },
             Some(request) = asked.recv() => (request.trigger, Some(request.answer)),
-            () = watch.changed(&sources), if watching => (Trigger::Watch, None),
+            changed = watch.changed(&sources), if watching => match changed {
+                Changed::Content => (Trigger::Watch, None),
+                Changed::Identity(now) => {
+                    reloader.follow(&now);
+                    continue;
+                }
+            },
             () = reloader.names_changed() => (Trigger::Names, None),
         };
         told_again = false;

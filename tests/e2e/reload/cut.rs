@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{scope, sleep};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use e2e::namespace::SmallDisk;
 use e2e::{Gate, Redis, eventually};
@@ -197,6 +197,70 @@ fn a_list_that_is_renamed_into_place() {
     }
     assert_refuses(&gate, "127.1.0.3");
     assert!(!gate.stderr().contains("reload waits"), "{}", gate.stderr());
+}
+
+/// A directory that is replaced by a copy has other files. A later write to one of them is no rename.
+#[test]
+fn a_directory_that_is_replaced_by_a_copy() {
+    let redis = Redis::plain();
+    let scratch = tempfile::tempdir().expect("a scratch directory");
+    let dir = scratch.path();
+    let yaml = YAML.replace("DIR", &dir.join("lists").display().to_string());
+    let yaml = edit(&yaml, "reload: signal\n", "log: {level: debug}\n");
+    let lists = |lists: &Path| {
+        fs::create_dir(lists).expect("writable");
+        fs::write(lists.join("listed.txt"), "127.0.0.0/8\n").expect("writable");
+        fs::write(lists.join("abusers.txt"), denied(0)).expect("writable");
+    };
+    lists(&dir.join("lists"));
+    let gate = Gate::before(&redis).config(&yaml).start();
+    for (round, is_kept) in [(1, true), (2, false)] {
+        lists(&dir.join("new"));
+        if is_kept {
+            fs::rename(dir.join("lists"), dir.join("old")).expect("writable");
+        } else {
+            fs::remove_dir_all(dir.join("lists")).expect("writable");
+        }
+        fs::rename(dir.join("new"), dir.join("lists")).expect("writable");
+        let copies = 2 * round;
+        eventually("the copies are noticed", || {
+            let noticed = gate.stderr().matches("a file was replaced by a copy").count();
+            (noticed >= copies).then_some(())
+        });
+        let path = dir.join("lists/abusers.txt");
+        let text = denied(0);
+        let cut = after_lines(&text, 999) + 4;
+        let report = gate.reload_after(|| fs::write(&path, &text[..cut]).expect("writable"));
+        assert_eq!(report["result"], "rejected", "round {round}: {report}");
+        assert_refuses(&gate, "127.1.3.231");
+        let report = gate.reload_after(|| fs::write(&path, &text).expect("writable"));
+        assert_eq!(report["result"], "unchanged", "round {round}: {report}");
+        assert_refuses(&gate, "127.1.3.231");
+    }
+}
+
+/// Other programs open and close a list while its writer pauses.
+#[test]
+fn a_list_that_is_touched_while_it_is_written() {
+    let redis = Redis::plain();
+    let gate = watching(&redis, "127.0.0.0/8\n", &denied(0));
+    let path = gate.directory().join("abusers.txt");
+    let text = denied(1);
+    let write = || {
+        let mut file = File::create(&path).expect("writable");
+        let (first, rest) = text.split_at(after_lines(&text, 700));
+        file.write_all(first.as_bytes()).expect("writable");
+        for _ in 0..4 {
+            sleep(PAUSE / 4);
+            let touched = File::options().append(true).open(&path).expect("writable");
+            touched.set_modified(SystemTime::now()).expect("writable");
+            drop((touched, fs::read(&path).expect("readable")));
+        }
+        file.write_all(rest.as_bytes()).expect("writable");
+    };
+    assert_refuses_meanwhile(&gate, &ALWAYS_DENIED, write, || is_denied(&gate, "127.21.3.0"));
+    gate.assert_log("because a program still writes");
+    assert_admits(&gate, "127.20.3.0");
 }
 
 /// A reload on request waits for the file as well, because logrotate may send the signal. It answers after the wait.

@@ -32,11 +32,16 @@ fn files() -> Files {
 
 /// Reads as a running proxy does, which has read `in_force` before.
 fn reload(files: &Files, in_force: &[ConfigFile]) -> Reading {
-    reload_created(files, in_force, HashMap::new())
+    reload_after(files, in_force, in_force, HashMap::new())
 }
 
-fn reload_created(files: &Files, in_force: &[ConfigFile], created: HashMap<PathBuf, FileId>) -> Reading {
-    read(&files.path("portcullis.yaml"), &LoadOptions::new().at(NOW).after(in_force, created))
+fn reload_after(
+    files: &Files,
+    in_force: &[ConfigFile],
+    last: &[ConfigFile],
+    written: HashMap<PathBuf, FileId>,
+) -> Reading {
+    read(&files.path("portcullis.yaml"), &LoadOptions::new().at(NOW).after(in_force, last, written))
 }
 
 fn start(files: &Files) -> Vec<ConfigFile> {
@@ -107,7 +112,7 @@ fn a_cut_file_is_refused_however_it_came_there_and_however_long_it_stays() {
     rename(&files, "abusers.txt", cut);
     let made = fs::metadata(files.path("abusers.txt")).map(|file| (file.dev(), file.ino())).unwrap();
     let created = HashMap::from([(files.path("abusers.txt"), made)]);
-    assert!(reload_created(&files, &in_force, created).result.is_err());
+    assert!(reload_after(&files, &in_force, &in_force, created).result.is_err());
     let renamed = reload(&files, &in_force);
     assert!(renamed.result.is_ok(), "{:?}", renamed.result);
     // From then on the version in force has no newline either.
@@ -207,4 +212,47 @@ fn a_file_that_only_gained_text_is_not_doubtful() {
     assert_eq!(doubt.shrank, None);
     fs::write(files.path("abusers.txt"), ABUSERS).unwrap();
     assert_eq!(reload(&files, &in_force).doubts, []);
+}
+
+/// Which file is written in place, if the version in force or the last one was replaced.
+#[test]
+fn a_file_that_replaced_another_is_known_once_it_was_read() {
+    let cut = ABUSERS.trim_end();
+    let is_cut = |reading: &Reading| reading.result.is_err() && problems(reading).join("\n").contains(CUT);
+    // A copy of the directory takes its place, and is written later.
+    let files = files();
+    let mut in_force = start(&files);
+    rename(&files, "abusers.txt", ABUSERS);
+    let now: Vec<_> = in_force.iter().map(ConfigFile::now).collect();
+    assert_eq!(now, in_force);
+    let other = in_force.iter().zip(&now).filter(|(file, now)| !file.is_same_file(now)).count();
+    assert_eq!(other, 1);
+    in_force.iter_mut().zip(&now).for_each(|(file, now)| file.follow(now));
+    fs::write(files.path("abusers.txt"), cut).unwrap();
+    assert!(is_cut(&reload(&files, &in_force)));
+    // Other content is no reason to follow.
+    let before = in_force.clone();
+    rename(&files, "abusers.txt", "203.0.113.66\n");
+    let now: Vec<_> = in_force.iter().map(ConfigFile::now).collect();
+    in_force.iter_mut().zip(&now).for_each(|(file, now)| file.follow(now));
+    assert!(in_force.iter().zip(&before).all(|(file, before)| file.is_same_file(before)));
+    fs::write(files.path("abusers.txt"), cut).unwrap();
+    assert!(!is_cut(&reload(&files, &in_force)), "a new file");
+    // A list with an error takes its place, and is written later.
+    rename(&files, "abusers.txt", "203.0.113.999\n");
+    let rejected = reload(&files, &in_force);
+    assert!(rejected.result.is_err());
+    fs::write(files.path("abusers.txt"), cut).unwrap();
+    assert!(is_cut(&reload_after(&files, &in_force, &rejected.sources, HashMap::new())));
+}
+
+#[test]
+fn a_file_with_another_path_in_the_configuration_is_the_same_file() {
+    let files = files();
+    let in_force = start(&files);
+    fs::write(files.path("portcullis.yaml"), YAML.replace("abusers.txt", "./abusers.txt")).unwrap();
+    assert_eq!(reload(&files, &in_force).doubts.len(), 1, "the main file");
+    fs::write(files.path("abusers.txt"), ABUSERS.trim_end()).unwrap();
+    let reading = reload(&files, &in_force);
+    assert!(reading.result.is_err(), "{:?}", reading.result);
 }

@@ -1,6 +1,6 @@
 //! Putting another config in force while clients are served: all of it or nothing.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -128,6 +128,17 @@ impl Reloader {
         &self.last
     }
 
+    /// Takes over the inodes of files that were replaced by copies with the same content.
+    pub(crate) fn follow(&mut self, now: &[ConfigFile]) {
+        let now: HashMap<&Path, &ConfigFile> = now.iter().map(|file| (file.path.as_path(), file)).collect();
+        for file in self.in_force.iter_mut().chain(&mut self.last) {
+            if let Some(now) = now.get(file.path.as_path()).filter(|now| !now.is_same_file(file)) {
+                tracing::debug!(file = %file.path.display(), "a file was replaced by a copy");
+                file.follow(now);
+            }
+        }
+    }
+
     /// Looks up host names until a reload is needed to put other addresses in force. Dropped before that, nothing is
     /// lost.
     pub(crate) async fn names_changed(&mut self) {
@@ -172,7 +183,11 @@ impl Reloader {
         self.last.clone_from(&sources);
         match result {
             Err(problems) => Report::invalid(trigger, number, problems),
-            Ok(_) if sources == self.in_force => Report::unchanged(trigger, number),
+            Ok(_) if sources == self.in_force => {
+                // The content is the same, and the files can be others.
+                self.in_force = sources;
+                Report::unchanged(trigger, number)
+            }
             Ok(Loaded { config, warnings }) => {
                 warnings.iter().for_each(Problem::log);
                 if config.limits().clients() != current.config().limits().clients() {
@@ -192,7 +207,7 @@ impl Reloader {
     async fn read_whole(&self) -> Result<Reading, Unread> {
         let mut unfinished = Unfinished::new();
         loop {
-            let options = LoadOptions::new().after(&self.in_force, self.writers.created());
+            let options = LoadOptions::new().after(&self.in_force, &self.last, self.writers.in_place());
             let reading = read_within(READING, self.origin.clone(), self.last.clone(), options).await?;
             if reading.result.is_err() || !unfinished.wait(&reading.doubts, &self.writers).await? {
                 return Ok(reading);

@@ -1,17 +1,19 @@
 //! Noticing that a file of the config has changed: the system tells, and in case it does not (a symlink swapped above the
 //! file, a network file system) each file is looked at every second.
 
+mod events;
 mod writers;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::future::pending;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use notify::event::{AccessKind, AccessMode};
-use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
-use portcullis_config::{ConfigFile, FileId};
-use tokio::sync::mpsc;
+use portcullis_config::ConfigFile;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 
 pub(crate) use self::writers::Writers;
@@ -34,14 +36,20 @@ const COARSE: Duration = Duration::from_secs(2);
 /// After so many readings that disagree, the log says that a file does not come to rest.
 const RESTLESS: u32 = 40;
 
+/// A change of files.
+#[derive(Debug)]
+pub(crate) enum Changed {
+    /// A file has other content.
+    Content,
+    /// Every file has the same content as before, and some are other files of the file system. These are the files now.
+    Identity(Vec<ConfigFile>),
+}
+
 /// Watches the files that a config was read from.
 #[derive(Debug)]
 pub(crate) struct Watch {
     poll: Interval,
-    told: mpsc::Receiver<()>,
-    watcher: Option<RecommendedWatcher>,
-    /// The watched directories. A directory that is replaced has another number.
-    directories: HashMap<PathBuf, Option<FileId>>,
+    told: Option<AsyncFd<OwnedFd>>,
     stamps: HashMap<PathBuf, Option<Stamp>>,
     writers: Writers,
 }
@@ -49,24 +57,14 @@ pub(crate) struct Watch {
 impl Watch {
     /// Needs a runtime. Where the system cannot watch files, they are looked at every second all the same.
     pub(crate) fn new() -> Self {
-        let (tell, told) = mpsc::channel(1);
-        let writers = Writers::default();
-        let noted = writers.clone();
-        let handler = move |event| {
-            if let Ok(event) = &event {
-                noted.note(event);
-            }
-            if may_change_something(&event) {
-                // One is enough to have a look.
-                let _ = tell.try_send(());
-            }
-        };
-        let watcher = notify::recommended_watcher(handler)
-            .map_err(|error| tracing::debug!(%error, "cannot watch files for changes: checking them every second instead"));
+        let writers = Writers::reported().unwrap_or_else(|error| {
+            tracing::debug!(%error, "cannot watch files for changes: checking them every second instead");
+            Writers::default()
+        });
+        let told = writers.queue().and_then(readable);
         let mut poll = interval(POLL);
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let watcher = watcher.ok();
-        Self { poll, told, watcher, directories: HashMap::new(), stamps: HashMap::new(), writers }
+        Self { poll, told, stamps: HashMap::new(), writers }
     }
 
     /// Returns the writers of the files that are watched.
@@ -76,18 +74,21 @@ impl Watch {
 
     /// Waits until one of these files is another than was read, and has come to rest. Dropped before that, nothing is
     /// missed.
-    pub(crate) async fn changed(&mut self, sources: &[ConfigFile]) {
+    pub(crate) async fn changed(&mut self, sources: &[ConfigFile]) -> Changed {
+        self.follow(sources);
         loop {
-            // A directory may have been replaced since.
-            self.follow(sources);
             tokio::select! {
                 _ = self.poll.tick() => {}
                 // Another file that is written often in the same directory (a log, for example) makes a thousand
                 // events a second.
-                Some(()) = self.told.recv() => sleep(LULL).await,
+                () = told(self.told.as_ref(), &self.writers) => sleep(LULL).await,
             }
-            if self.look_changed(sources) && self.settle(sources).await {
-                return;
+            // A directory may have been replaced since. A program may write into the new one.
+            self.follow(sources);
+            if self.look_changed(sources)
+                && let Some(changed) = self.settle(sources).await
+            {
+                return changed;
             }
         }
     }
@@ -95,26 +96,8 @@ impl Watch {
     /// Directories are what is watched: a file that is replaced is another file.
     fn follow(&mut self, sources: &[ConfigFile]) {
         self.writers.follow(sources);
-        let directories = sources.iter().flat_map(|source| directories_of(&source.path));
-        let wanted: HashMap<PathBuf, Option<FileId>> =
-            directories.map(|path| (path.clone(), id_of(&path))).collect();
-        if self.directories == wanted {
-            return;
-        }
-        // Two names of one directory share a watch, so all of them begin again.
-        if let Some(watcher) = &mut self.watcher {
-            for gone in self.directories.keys() {
-                // The directory may be gone.
-                let _ = watcher.unwatch(gone);
-            }
-            for new in wanted.keys() {
-                if let Err(error) = watcher.watch(new, RecursiveMode::NonRecursive) {
-                    tracing::debug!(directory = %new.display(), %error, "cannot watch a directory for changes: checking its files every second instead");
-                }
-            }
-        }
-        self.directories = wanted;
-        self.stamps.retain(|path, _| sources.iter().any(|source| source.path == *path));
+        let paths: HashSet<&Path> = sources.iter().map(|source| source.path.as_path()).collect();
+        self.stamps.retain(|path, _| paths.contains(path.as_path()));
     }
 
     fn look_changed(&self, sources: &[ConfigFile]) -> bool {
@@ -126,21 +109,20 @@ impl Watch {
         })
     }
 
-    /// Reads until two readings agree. Whether what they say is something else than `sources`.
-    async fn settle(&mut self, sources: &[ConfigFile]) -> bool {
+    /// Reads until two readings agree. Returns the difference to `sources`, if there is one.
+    async fn settle(&mut self, sources: &[ConfigFile]) -> Option<Changed> {
         let mut last = None;
         for reading in 0_u32.. {
             let known = sources.to_vec();
-            let Some((stamps, now)) = run_on_thread("digest", move || look(&known)).await else {
-                return false;
-            };
-            if now == sources && reading == 0 {
+            let (stamps, now) = run_on_thread("digest", move || look(&known)).await?;
+            let is_same = now == sources;
+            if (is_same && reading == 0) || last.as_ref() == Some(&now) {
                 self.stamps = stamps;
-                return false;
-            }
-            if last.as_ref() == Some(&now) {
-                self.stamps = stamps;
-                return now != sources;
+                if !is_same {
+                    return Some(Changed::Content);
+                }
+                let is_replaced = now.iter().zip(sources).any(|(now, source)| !now.is_same_file(source));
+                return is_replaced.then_some(Changed::Identity(now));
             }
             if reading == RESTLESS {
                 tracing::warn!(
@@ -150,7 +132,7 @@ impl Watch {
             last = Some(now);
             sleep(SETTLED_FOR).await;
         }
-        false
+        None
     }
 }
 
@@ -160,33 +142,33 @@ impl Default for Watch {
     }
 }
 
-/// Reading a file is told as well, our own reading too: looking at a file because it was looked at would never end.
-fn may_change_something(event: &notify::Result<Event>) -> bool {
-    !event.as_ref().is_ok_and(|event| event.kind.is_access() && !is_end_of_writing(event.kind))
+fn readable(queue: OwnedFd) -> Option<AsyncFd<OwnedFd>> {
+    #[expect(
+        deprecated,
+        reason = "an OwnedFd stays open as long as it is registered; the other way is unsafe"
+    )]
+    AsyncFd::with_interest(queue, Interest::READABLE).ok()
 }
 
-fn is_end_of_writing(kind: EventKind) -> bool {
-    matches!(kind, EventKind::Access(AccessKind::Close(AccessMode::Write)))
+/// Waits until the system tells of a change. Reading a file is told as well, our own reading too: looking at a file
+/// because it was looked at would never end.
+async fn told(queue: Option<&AsyncFd<OwnedFd>>, writers: &Writers) {
+    let Some(queue) = queue else { return pending().await };
+    loop {
+        match queue.readable().await {
+            Ok(mut ready) => ready.clear_ready(),
+            Err(_) => return pending().await,
+        }
+        if writers.take_told() {
+            return;
+        }
+    }
 }
 
 /// The files as they are now, and what their directories said before they were read.
 fn look(known: &[ConfigFile]) -> (HashMap<PathBuf, Option<Stamp>>, Vec<ConfigFile>) {
     let stamps = known.iter().map(|source| (source.path.clone(), Stamp::of(&source.path))).collect();
     (stamps, known.iter().map(ConfigFile::now).collect())
-}
-
-/// Returns the device and the number of a file or directory; `None` if there is none.
-fn id_of(path: &Path) -> Option<FileId> {
-    std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
-}
-
-fn directories_of(path: &Path) -> impl Iterator<Item = PathBuf> + use<> {
-    let parent = |path: &Path| match path.parent() {
-        Some(parent) if parent.as_os_str().is_empty() => Some(PathBuf::from(".")),
-        parent => parent.map(Path::to_owned),
-    };
-    let target = std::fs::canonicalize(path).ok().and_then(|target| parent(&target));
-    parent(path).into_iter().chain(target)
 }
 
 /// The properties that tell a file from another without reading it.

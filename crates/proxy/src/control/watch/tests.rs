@@ -12,7 +12,7 @@ fn sources(paths: &[&Path]) -> Vec<ConfigFile> {
     paths.iter().map(|path| ConfigFile::unread(path).now()).collect()
 }
 
-/// Whether a change is noticed while `change` is made.
+/// Whether a change of content is noticed while `change` is made.
 async fn notices(paths: &[&Path], change: impl AsyncFnOnce()) -> bool {
     let before = sources(paths);
     let mut watch = Watch::new();
@@ -20,7 +20,7 @@ async fn notices(paths: &[&Path], change: impl AsyncFnOnce()) -> bool {
         sleep(Duration::from_millis(50)).await;
         change().await;
     });
-    noticed.is_ok() && sources(paths) != before
+    matches!(noticed, Ok(Changed::Content)) && sources(paths) != before
 }
 
 #[tokio::test]
@@ -105,4 +105,39 @@ async fn one_file_of_several_and_one_that_was_not_there_are_noticed() {
     assert!(notices(&all, async || fs::write(&other, "changed").unwrap()).await);
     assert!(notices(&all, async || fs::write(&later, "here now").unwrap()).await);
     assert!(notices(&all, async || fs::remove_file(&later).unwrap()).await);
+}
+
+/// A directory that is replaced by a copy. Without the inodes of the copy, a later write to its file would count as a
+/// rename.
+#[tokio::test]
+async fn a_copy_in_the_place_of_a_file_or_of_its_directory_is_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    for name in ["lists", "copy"] {
+        fs::create_dir(at(name)).unwrap();
+        fs::write(at(name).join("a.txt"), "192.0.2.1\n").unwrap();
+    }
+    fs::write(at("file"), "192.0.2.1\n").unwrap();
+    let list = at("lists/a.txt");
+    fs::write(at("a.yaml"), format!("listeners: []\ngroups: {{g: {{file: {}}}}}\n", list.display())).unwrap();
+    let read = || portcullis_config::read(&at("a.yaml"), &portcullis_config::LoadOptions::new()).sources;
+    for by_rename_of_directory in [true, false] {
+        let before = read();
+        assert!(before.iter().any(|file| file.path == list), "{before:?}");
+        let mut watch = Watch::new();
+        let (noticed, ()) = tokio::join!(timeout(SOON, watch.changed(&before)), async {
+            sleep(Duration::from_millis(50)).await;
+            if by_rename_of_directory {
+                fs::rename(at("lists"), at("old")).unwrap();
+                fs::rename(at("copy"), at("lists")).unwrap();
+            } else {
+                fs::rename(at("file"), &list).unwrap();
+            }
+        });
+        let Ok(Changed::Identity(now)) = noticed else { panic!("{noticed:?}") };
+        assert_eq!(now, before);
+        let is_other = |(now, before): (&ConfigFile, &ConfigFile)| !now.is_same_file(before);
+        assert!(now.iter().zip(&before).any(is_other));
+        assert!(now.iter().zip(&read()).all(|(now, file)| now.is_same_file(file)));
+    }
 }

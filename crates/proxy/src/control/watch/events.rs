@@ -1,0 +1,96 @@
+//! Events of the file system, as inotify reports them.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
+
+/// The events that change a file or its name, and those that tell which programs have it open. A file that lost its
+/// last name is another file: its events would count for the file that has the name now.
+const WANTED: WatchFlags = WatchFlags::ATTRIB
+    .union(WatchFlags::CREATE)
+    .union(WatchFlags::DELETE)
+    .union(WatchFlags::MODIFY)
+    .union(WatchFlags::MOVE)
+    .union(WatchFlags::OPEN)
+    .union(WatchFlags::CLOSE)
+    .union(WatchFlags::DELETE_SELF)
+    .union(WatchFlags::MOVE_SELF)
+    .union(WatchFlags::EXCL_UNLINK)
+    .union(WatchFlags::ONLYDIR);
+
+/// Room for some hundred events.
+const BUFFER: usize = 8 << 10;
+
+/// The most events that one call takes. The queue of the system holds as many by default, and a program can add events
+/// faster than they are read.
+const MOST_EVENTS: usize = 16 << 10;
+
+/// A name in a watched directory. The number is that of the watch: a directory that is replaced gets another one.
+pub(super) type Name = (i32, OsString);
+
+/// The queue of events, and the watched directories.
+#[derive(Debug)]
+pub(super) struct Events {
+    queue: OwnedFd,
+    directories: HashMap<PathBuf, i32>,
+}
+
+impl Events {
+    pub(super) fn new() -> io::Result<Self> {
+        let queue = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
+        Ok(Self { queue, directories: HashMap::new() })
+    }
+
+    /// The queue, to wait for events.
+    pub(super) fn queue(&self) -> &OwnedFd {
+        &self.queue
+    }
+
+    /// Watches these directories, and no others. A directory that was replaced since is watched again.
+    pub(super) fn follow(&mut self, wanted: &HashSet<PathBuf>) {
+        let mut now = HashMap::new();
+        for directory in wanted {
+            match inotify::add_watch(&self.queue, directory, WANTED) {
+                // The same number as before, if it is the same directory.
+                Ok(number) => {
+                    now.insert(directory.clone(), number);
+                }
+                // Told once.
+                Err(error) if self.directories.contains_key(directory) || self.directories.is_empty() => {
+                    tracing::debug!(directory = %directory.display(), %error, "cannot watch a directory for changes: checking its files every second instead");
+                }
+                Err(_) => {}
+            }
+        }
+        let used: HashSet<i32> = now.values().copied().collect();
+        for gone in self.directories.values().filter(|number| !used.contains(number)) {
+            // The system ends the watch of a directory that is removed.
+            let _ = inotify::remove_watch(&self.queue, *gone);
+        }
+        self.directories = now;
+    }
+
+    /// Returns the number of a watched directory.
+    pub(super) fn number(&self, directory: &PathBuf) -> Option<i32> {
+        self.directories.get(directory).copied()
+    }
+
+    /// Returns the events that came since the last call.
+    pub(super) fn take(&self) -> Vec<(ReadFlags, Name)> {
+        let mut buffer = [MaybeUninit::uninit(); BUFFER];
+        let mut reader = Reader::new(&self.queue, &mut buffer);
+        let mut taken = Vec::new();
+        while taken.len() < MOST_EVENTS {
+            let Ok(event) = reader.next() else { break };
+            let name = event.file_name().map(|name| OsStr::from_bytes(name.to_bytes()).to_owned());
+            taken.push((event.events(), (event.wd(), name.unwrap_or_default())));
+        }
+        taken
+    }
+}
