@@ -138,3 +138,23 @@ fn a_json_list_is_reloaded_when_it_changes() {
     gate.assert_log("reload rejected");
     assert!(explains("127.0.0.5").contains("\"allowed\":false"));
 }
+
+/// An editor shows the second address on a line of its own. The list would not refuse it.
+#[test]
+fn an_odd_line_end_cannot_hide_an_address() {
+    let scratch = tempfile::tempdir().expect("a scratch directory");
+    let yaml = "listeners: [{name: public, bind: \"127.0.0.1:0\", upstream: main, allow: [partners], deny: [abusers]}]\n\
+                upstreams: {main: {address: \"127.0.0.1:1\"}}\n\
+                groups: {partners: [192.0.2.0/24], abusers: {file: abusers.txt}}\n";
+    fs::write(scratch.path().join("portcullis.yaml"), yaml).expect("writable");
+    for odd in ['\r', '\u{b}', '\u{c}', '\u{85}', '\u{2028}', '\u{2029}'] {
+        let list = scratch.path().join("abusers.txt");
+        fs::write(&list, format!("192.0.2.1 # scans{odd}192.0.2.2\n")).expect("writable");
+        let (code, said) = check(scratch.path());
+        assert_eq!(code, 78, "{odd:?}: {said}");
+        assert!(said.contains("abusers.txt:1:18: error: a "), "{odd:?}: {said}");
+        assert!(said.contains("hint: end the line with LF"), "{odd:?}: {said}");
+    }
+    fs::write(scratch.path().join("abusers.txt"), "192.0.2.1 # scans\r\n192.0.2.2\r\n").expect("writable");
+    assert_eq!(check(scratch.path()).0, 0);
+}

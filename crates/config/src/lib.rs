@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod breaks;
 pub mod edit;
 mod fields;
 mod homes;
@@ -37,6 +38,7 @@ use std::sync::Arc;
 use portcullis_acl::{Policy, PolicyBuilder};
 
 pub use address::{Address, AdminBind, Bind, UnixSocket};
+pub use breaks::OddCharacter;
 pub use host::{Admitted, Dropped, Host, HostName, MAX_ADDRESSES};
 pub use limits::{Limits, Tcp, Timeouts};
 pub use load::{Loaded, Reading, default_path, load, read, read_document};

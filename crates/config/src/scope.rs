@@ -12,6 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use portcullis_acl::UnixSeconds;
 use sha2::{Digest, Sha256};
 
+use super::breaks::OddCharacter;
 use super::origin::{Document, Origin};
 use super::problem::{Position, Problems};
 pub(super) use super::version::MAX_TEXT_FILE;
@@ -211,9 +212,24 @@ impl Scope {
         }
     }
 
+    /// Reads the text of a file with entries, as [`Self::read_uncut`] does. It is an error if a reader of the file can see
+    /// the end of a line where there is none: a comment hides the entries behind it.
+    pub(super) fn read_lines(&mut self, path: &Path, most: u64, mention: &Position) -> Option<String> {
+        let text = self.read_uncut(path, most, mention)?;
+        if let Some(odd) = OddCharacter::first(&text) {
+            let place =
+                Position { file: path.display().to_string().into(), line: odd.line, column: odd.column };
+            let message = message!("{} stands here: only LF and CRLF end a line", odd);
+            let hint =
+                "end the line with LF, or remove the character; a program may show it as the end of a line";
+            self.problems.error(&place, message, hint);
+        }
+        Some(text)
+    }
+
     /// Reads the text of a file with entries, as [`Self::read_text`] does. It is an error if the file was cut within a
     /// line. An empty text passes, because an empty list may be intended: see [`Self::was_emptied`].
-    pub(super) fn read_lines(&mut self, path: &Path, most: u64, mention: &Position) -> Option<String> {
+    pub(super) fn read_uncut(&mut self, path: &Path, most: u64, mention: &Position) -> Option<String> {
         let text = self.read_text(path, most, mention)?;
         if !text.is_empty() && self.has_lost_newline(path) {
             let message =

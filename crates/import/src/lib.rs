@@ -29,10 +29,15 @@ use std::path::Path;
 use draft::Draft;
 use notes::Notes;
 pub use notes::shown;
+use portcullis_config::OddCharacter;
+use portcullis_config::message::message;
 
 /// The size in bytes of the longest file that can be imported. A configuration file is far shorter, and long lists
 /// belong into files of their own.
 pub const MAX_BYTES: u64 = 32 << 20;
+
+/// More notes of lines with odd characters say nothing new.
+const MOST_ODD_LINES: usize = 20;
 
 /// A program whose rules can be imported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +111,7 @@ pub fn import(format: Format, bytes: &[u8], path: &Path) -> Imported {
 fn import_text(format: Format, text: &str, path: &Path) -> Imported {
     let name = if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() };
     let mut notes = Notes::of(&name);
+    note_odd_lines(text, &mut notes);
     let mut draft =
         Draft::new(shown(&format!("Imported from {name} by: portcullis import {}", format.name())));
     let whole = match format {
@@ -131,6 +137,29 @@ fn import_text(format: Format, text: &str, path: &Path) -> Imported {
     }
     let yaml = (!draft.is_empty()).then(|| draft.finish(&mut notes));
     Imported { yaml, notes: notes.to_string() }
+}
+
+/// Notes lines that a reader can see as several lines. What stands behind such a character belongs to the same line, as
+/// in the other program: after a `#`, for example, it is a comment.
+fn note_odd_lines(text: &str, notes: &mut Notes) {
+    // JSON has no lines.
+    if text.trim_start().starts_with(['{', '[']) {
+        return;
+    }
+    let lines = (1_usize..).zip(text.split('\n'));
+    let odd = lines.filter_map(|(line, written)| {
+        // A CR at the end of the line belongs to CRLF.
+        let odd = OddCharacter::first(written.strip_suffix('\r').unwrap_or(written))?;
+        Some((line, odd))
+    });
+    for (line, odd) in odd.take(MOST_ODD_LINES) {
+        let message = message!(
+            "column {} has {}, which does not end the line: check what stands behind it",
+            odd.column,
+            odd
+        );
+        notes.remark(line, message);
+    }
 }
 
 #[cfg(test)]

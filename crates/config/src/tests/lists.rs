@@ -82,3 +82,43 @@ fn a_url_gets_a_line_for_cron() {
         assert!(!hint.contains("7f41"), "{hint}");
     }
 }
+
+/// All problems with their places.
+fn shown(files: &Files) -> Vec<String> {
+    let problems = files.load().map_or_else(|problems| problems, |loaded| loaded.warnings);
+    problems.iter().map(ToString::to_string).collect()
+}
+
+/// A reader sees the second address on a line of its own. For the list it is in the comment.
+#[test]
+fn an_address_that_an_odd_line_end_hides_is_an_error() {
+    for (odd, name) in [
+        ("\r", "a carriage return (CR) without a line feed"),
+        ("\u{b}", "a vertical tab (VT)"),
+        ("\u{c}", "a form feed (FF)"),
+        ("\u{85}", "a next line (NEL)"),
+        ("\u{2028}", "a line separator (U+2028)"),
+        ("\u{2029}", "a paragraph separator (U+2029)"),
+    ] {
+        let plain = format!("192.0.2.1\r\n192.0.2.2 # two{odd}192.0.2.3\n");
+        let yaml = format!("- 192.0.2.1\n- 192.0.2.2 # two{odd}- 192.0.2.3\n");
+        for (file, text, column) in [("x.txt", plain, 16), ("x.yaml", yaml, 18)] {
+            let files = with_group(&format!("{{file: {file}}}")).with(file, text);
+            let messages = shown(&files);
+            let expected =
+                format!("{file}:2:{column}: error: {name} stands here: only LF and CRLF end a line");
+            assert!(messages.iter().any(|message| message.contains(&expected)), "{odd:?}: {messages:?}");
+        }
+        let main = format!("[192.0.2.1] # one{odd}");
+        let messages = shown(&with_group(&main));
+        let expected = format!("portcullis.yaml:3:35: error: {name}");
+        assert!(messages.iter().any(|message| message.contains(&expected)), "{odd:?}: {messages:?}");
+    }
+    // JSON has neither lines nor comments.
+    for odd in ["\r", "\u{2028}", "\u{85}"] {
+        let space = if odd == "\r" { odd } else { "" };
+        let json = format!("{{\"note\": \"a{}\",{space}\"l\": [\"192.0.2.1\"]}}", odd.trim_matches('\r'));
+        let files = with_group("{file: x.json, select: \"l[]\"}").with("x.json", json);
+        assert_eq!(files.messages(), Vec::<String>::new(), "{odd:?}");
+    }
+}

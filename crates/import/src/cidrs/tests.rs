@@ -124,3 +124,18 @@ fn the_group_has_the_name_of_the_file() {
     assert_eq!(yaml, None);
     assert!(notes.contains("there is no address in it"), "{notes}");
 }
+
+/// A reader sees the second address on a line of its own.
+#[test]
+fn an_address_that_an_odd_line_end_hides_is_noted() {
+    for (odd, name) in
+        [("\r", "a carriage return (CR)"), ("\u{2028}", "a line separator"), ("\u{b}", "a vertical")]
+    {
+        let notes =
+            admits(&format!("203.0.113.9\r\n192.0.2.1 # {odd}10.0.0.1\r\n"), &["203.0.113.9", "192.0.2.1"]);
+        assert!(notes.contains(&format!("old.conf:2: note: column 13 has {name}")), "{notes}");
+        assert_eq!(notes.matches("which does not end the line").count(), 1, "{notes}");
+    }
+    let json = "{\"cidr\":\r\"203.0.113.9\", \"note\": \"\u{2028}\"}";
+    assert!(!admits(json, &["203.0.113.9"]).contains("which does not end the line"));
+}

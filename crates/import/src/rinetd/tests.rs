@@ -236,3 +236,12 @@ fn patterns_match_as_texts_do() {
         }
     }
 }
+
+/// For rinetd too, the second rule is in the comment.
+#[test]
+fn a_rule_behind_an_odd_line_end_is_noted() {
+    let text = "0.0.0.0 6379 10.0.0.5 6379\nallow 203.0.113.9\nallow 192.0.2.* # net\rdeny 192.0.2.1\n";
+    let imported = imported(Format::Rinetd, text);
+    let notes = &imported.notes;
+    assert!(notes.contains("old.conf:3: note: column 22 has a carriage return (CR)"), "{notes}");
+}

@@ -53,7 +53,7 @@ fn select(node: &Node, scope: &mut Scope) -> Option<Select> {
 
 /// Says that the paths are missing, and which ones lead to addresses.
 pub(super) fn report_missing(path: &Path, mention: &Position, scope: &mut Scope) {
-    let Some(text) = scope.read_lines(path, MAX_TEXT_FILE, mention) else { return };
+    let Some(text) = scope.read_uncut(path, MAX_TEXT_FILE, mention) else { return };
     let message =
         message!("{} is JSON, and 'select' does not say where its addresses are", Masked::path(path));
     scope.problems.error(mention, message, paths(&text));
@@ -68,7 +68,8 @@ pub(super) fn read(
     policy: &mut PolicyBuilder,
     scope: &mut Scope,
 ) {
-    let Some(text) = scope.read_lines(path, MAX_TEXT_FILE, mention) else { return };
+    // JSON has no lines and no comments: the end of a line hides nothing.
+    let Some(text) = scope.read_uncut(path, MAX_TEXT_FILE, mention) else { return };
     let name = path.display().to_string();
     let Ok(source) = policy.source(&name) else { return };
     let file: Arc<str> = name.into();

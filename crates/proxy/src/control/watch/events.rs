@@ -6,7 +6,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 
@@ -27,9 +27,9 @@ const WANTED: WatchFlags = WatchFlags::ATTRIB
 /// Room for some hundred events.
 const BUFFER: usize = 8 << 10;
 
-/// The most events that one call takes. The queue of the system holds as many by default, and a program can add events
+/// The most events that one call takes. The queue of the system holds 16,384 by default, and a program can add events
 /// faster than they are read.
-const MOST_EVENTS: usize = 16 << 10;
+const MOST_EVENTS: usize = 64 << 10;
 
 /// A name in a watched directory. The number is that of the watch: a directory that is replaced gets another one.
 pub(super) type Name = (i32, OsString);
@@ -77,7 +77,7 @@ impl Events {
     }
 
     /// Returns the number of a watched directory.
-    pub(super) fn number(&self, directory: &PathBuf) -> Option<i32> {
+    pub(super) fn number(&self, directory: &Path) -> Option<i32> {
         self.directories.get(directory).copied()
     }
 
