@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use e2e::gate::binary;
 use e2e::{Authority, Gate, Process, Random, Redis, eventually, namespace};
@@ -50,6 +50,7 @@ const NEEDS: [Need; 7] = [
             "'unix:sockets/LONG.sock'",
             "{unix: sockets/a.sock, group: 0}",
             "{unix: sockets/a.sock, group: no-such-group}",
+            "{unix: sockets/a.sock, group: '4294967295'}",
         ],
     },
     Need {
@@ -66,11 +67,31 @@ const NEEDS: [Need; 7] = [
     Need {
         name: "{audit}",
         good: "logs/audit.log",
-        bad: &["absent/audit.log", "closed/audit.log", "logs", "logs/not-mine.log", "logs/absent-link"],
+        // Paths that cannot be opened, that are no files, and files of the configuration.
+        bad: &[
+            "absent/audit.log",
+            "closed/audit.log",
+            "logs",
+            "logs/not-mine.log",
+            "logs/absent-link",
+            "logs/pipe",
+            "sockets/live.sock",
+            "/dev/zero",
+            "list.txt",
+            "list-link",
+            "portcullis.yaml",
+            "password",
+            "server.key",
+            "sockets/a.sock",
+        ],
     },
-    Need { name: "{password}", good: "password", bad: &["absent", "not-mine", "logs", "empty"] },
-    Need { name: "{key}", good: "server.key", bad: &["absent", "not-mine", "server.pem"] },
-    Need { name: "{list}", good: "list.txt", bad: &["absent.txt", "not-mine", "bad.txt"] },
+    Need { name: "{password}", good: "password", bad: &["absent", "not-mine", "logs", "empty", "/dev/zero"] },
+    Need { name: "{key}", good: "server.key", bad: &["absent", "not-mine", "server.pem", "logs"] },
+    Need {
+        name: "{list}",
+        good: "list.txt",
+        bad: &["absent.txt", "not-mine", "bad.txt", "sockets/live.sock"],
+    },
 ];
 
 /// Files of all kinds, in a directory that belongs to [`NOBODY`].
@@ -105,6 +126,8 @@ impl Host {
             fs::set_permissions(path(name), Permissions::from_mode(0o600)).expect("own");
         }
         std::os::unix::fs::symlink("../absent/audit.log", path("logs/absent-link")).expect("writable");
+        std::os::unix::fs::symlink("list.txt", path("list-link")).expect("writable");
+        make_pipe(&path("logs/pipe"));
         let socket = UnixListener::bind(path("sockets/live.sock")).expect("writable");
         let port = TcpListener::bind("127.0.0.1:7000").expect("a port of this namespace");
         fs::copy(binary(), path("portcullis")).expect("writable");
@@ -226,6 +249,59 @@ fn run_starts_exactly_where_check_finds_no_fault() {
     });
 }
 
+fn make_pipe(path: &Path) {
+    assert!(Command::new("mkfifo").arg(path).status().expect("mkfifo starts").success());
+}
+
+/// A configuration that comes through a pipe is read. A pipe that no program writes is an error after some seconds.
+#[test]
+fn pipes_in_place_of_files() {
+    let scratch = tempfile::tempdir().expect("a scratch directory");
+    let pair = Authority::new("host").server();
+    let write = |name: &str, text: &str| fs::write(scratch.path().join(name), text).expect("writable");
+    for (name, text) in [
+        ("password", "canary\n"),
+        ("list.txt", "127.0.0.1\n"),
+        ("server.pem", &pair.cert),
+        ("server.key", &pair.key),
+    ] {
+        write(name, text);
+    }
+    make_pipe(&scratch.path().join("pipe"));
+    let check = |name: &str, shell: &str| {
+        let shell = shell.replace("PORTCULLIS", &format!("{} check --no-host", binary().display()));
+        let mut command = Command::new("sh");
+        command.args(["-c", &shell.replace("NAME", name)]).current_dir(scratch.path());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("sh starts")
+    };
+    // Relative paths would begin in /dev.
+    let at = |name: &str| scratch.path().join(name).display().to_string();
+    let (list, password, key) = (at("list.txt"), at("password"), at("server.key"));
+    let good = yaml(&[
+        ("{tcp}", "'127.0.0.1:0'"),
+        ("{unix}", "'127.0.0.2:0'"),
+        ("{admin}", "'127.0.0.3:0'"),
+        ("{list}", &list),
+        ("{password}", &password),
+        ("{key}", &key),
+    ]);
+    let good = good.replace("server.pem", &at("server.pem"));
+    write("good.yaml", &good);
+    let mut checks = vec![("pipe", check("pipe", "PORTCULLIS --config NAME"))];
+    for (file, name) in [(&list, "list"), (&password, "secret"), (&key, "key")] {
+        write(&format!("{name}.yaml"), &good.replace(file, "pipe"));
+        checks.push((name, check(name, "PORTCULLIS --config NAME.yaml")));
+    }
+    let read = check("good.yaml", "sleep 1 | cat NAME - | PORTCULLIS --config /dev/stdin");
+    let read = read.wait_with_output().expect("it ends");
+    assert_eq!(read.status.code(), Some(0), "{}", text(&read));
+    for (name, check) in checks {
+        let output = check.wait_with_output().expect("it ends");
+        assert_eq!(output.status.code(), Some(78), "{name}: {}", text(&output));
+        assert!(text(&output).contains("nothing came for 10s"), "{name}: {}", text(&output));
+    }
+}
+
 /// What `check` says about the host is marked, and left out on request.
 #[test]
 fn facts_of_the_host_are_marked_and_can_be_left_out() {
@@ -263,7 +339,7 @@ fn facts_of_the_host_are_marked_and_can_be_left_out() {
             names
         };
         assert_eq!(names("sockets"), ["file", "live.sock"]);
-        assert_eq!(names("logs"), ["absent-link", "not-mine.log"]);
+        assert_eq!(names("logs"), ["absent-link", "not-mine.log", "pipe"]);
     });
 }
 

@@ -12,6 +12,7 @@ pub mod edit;
 mod fields;
 mod homes;
 mod host;
+mod input;
 mod limits;
 mod load;
 mod lock;
@@ -40,6 +41,7 @@ use portcullis_acl::{Policy, PolicyBuilder};
 pub use address::{Address, AdminBind, Bind, UnixSocket};
 pub use breaks::OddCharacter;
 pub use host::{Admitted, Dropped, Host, HostName, MAX_ADDRESSES};
+pub use input::{Input, is_null_device, name_of, nonblocking};
 pub use limits::{Limits, Tcp, Timeouts};
 pub use load::{Loaded, Reading, default_path, load, read, read_document};
 pub use model::{

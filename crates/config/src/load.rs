@@ -89,5 +89,7 @@ fn config(path: &Path, scope: &mut Scope) -> Option<Config> {
     }
     let text = scope.read_lines(path, MAX_YAML_FILE, &start)?;
     let tree = raw::parse(&text, &Arc::clone(&scope.file), &mut scope.problems)?;
-    validate::config(&tree, path, scope)
+    let config = validate::config(&tree, path, scope)?;
+    validate::report_audit_of_input(&config, scope);
+    Some(config)
 }

@@ -1,5 +1,7 @@
 //! Settings that only the host can judge, and their places in the file: addresses, socket files, the audit file.
 
+use std::path::Path;
+
 use crate::address::Bind;
 use crate::message::Message;
 use crate::problem::{Position, Problem};
@@ -19,6 +21,19 @@ impl Places {
     pub(super) fn of(scope: &mut Scope) -> Self {
         let binds = std::mem::take(&mut scope.binds);
         Self { start: Position::start_of(&scope.file), binds, audit: scope.audit.take() }
+    }
+
+    /// The place of the audit output, if the file names one.
+    pub(super) fn of_audit(&self) -> Option<&Position> {
+        self.audit.as_ref()
+    }
+
+    /// The paths of the sockets to listen on.
+    pub(super) fn sockets(&self) -> impl Iterator<Item = &Path> {
+        self.binds.iter().filter_map(|(bind, _)| match bind {
+            Local::Unix(file) => Some(file.path()),
+            Local::Tcp(_) => None,
+        })
     }
 
     /// Makes the error of an address of a listener, or of the admin endpoint, that cannot be used on this host.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::fs::{File, Metadata};
+use std::fs::Metadata;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -17,12 +17,16 @@ use super::origin::{Document, Origin};
 use super::problem::{Position, Problems};
 pub(super) use super::version::MAX_TEXT_FILE;
 use super::version::{ConfigFile, Doubt, FileId, Predecessor, Version};
+use crate::input::Input;
 use crate::lock::{self, READER_WAITS};
 use crate::message::{Harmless, Masked, Message, message};
 use crate::value::socket::Local;
 
 /// A main file or a YAML group file; YAML needs some hundred bytes of memory for each value.
 pub(super) const MAX_YAML_FILE: u64 = 8 << 20;
+
+/// Room for what a pipe has: its length is not known.
+const PIPE_ROOM: u64 = 64 << 10;
 
 /// The first byte of a file while an edit writes into it: no byte of UTF-8, and of no byte order mark.
 pub(super) const UNFINISHED: [u8; 1] = [0xf8];
@@ -158,6 +162,8 @@ pub(super) struct Scope {
     pub(super) binds: Vec<(Local, Position)>,
     /// The place of the audit output.
     pub(super) audit: Option<Position>,
+    /// Files of secrets that are not read.
+    pub(super) unread: Vec<PathBuf>,
 }
 
 impl Scope {
@@ -173,6 +179,7 @@ impl Scope {
             own_entries: 0,
             binds: Vec::new(),
             audit: None,
+            unread: Vec::new(),
         }
     }
 
@@ -354,13 +361,10 @@ impl Unread {
 fn read_bytes(path: &Path, most: u64, writers: Writers) -> Result<(Vec<u8>, Metadata), Unread> {
     let fail =
         |error: std::io::Error| Unread::other((message!("{}", Reason(&error)), hint(path, &error).into()));
-    let file = File::open(path).map_err(fail)?;
-    let mut metadata = file.metadata().map_err(fail)?;
-    if metadata.is_dir() {
-        return Err(Unread::other(("it is a directory".into(), "name a file".into())));
-    }
+    let mut input = Input::open(path).map_err(fail)?;
+    let mut metadata = input.file().metadata().map_err(fail)?;
     if metadata.is_file() && writers == Writers::Awaited {
-        lock::shared(&file, READER_WAITS).map_err(|_| Unread {
+        lock::shared(input.file(), READER_WAITS).map_err(|_| Unread {
             why: (
                 "another program holds a lock on it (flock)".into(),
                 "wait until that program has written the file, or end it".into(),
@@ -368,17 +372,17 @@ fn read_bytes(path: &Path, most: u64, writers: Writers) -> Result<(Vec<u8>, Meta
             locked: true,
         })?;
         // The writer may have changed the length.
-        metadata = file.metadata().map_err(fail)?;
+        metadata = input.file().metadata().map_err(fail)?;
     }
     // In one piece: a buffer that grows leaves copies of a secret behind.
-    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len().min(most)).unwrap_or(0) + 1);
-    let mut file = file.take(most + 1);
-    file.read_to_end(&mut bytes).map_err(fail)?;
+    let length = if metadata.is_file() { metadata.len() } else { PIPE_ROOM };
+    let mut bytes = Vec::with_capacity(usize::try_from(length.min(most)).unwrap_or(0) + 1);
+    input.by_ref().take(most + 1).read_to_end(&mut bytes).map_err(fail)?;
     if bytes.len() as u64 > most {
         return Err(Unread::other(too_large(most)));
     }
     // Again: a change while it was read counts.
-    let metadata = file.into_inner().metadata().map_err(fail)?;
+    let metadata = input.file().metadata().map_err(fail)?;
     Ok((bytes, metadata))
 }
 
@@ -405,6 +409,10 @@ fn hint(path: &Path, error: &std::io::Error) -> &'static str {
     match error.kind() {
         std::io::ErrorKind::NotFound if path.is_absolute() => "create the file, or correct the path",
         std::io::ErrorKind::NotFound => "paths are relative to the file that names them",
+        std::io::ErrorKind::InvalidInput => "name a file",
+        std::io::ErrorKind::TimedOut => {
+            "start the program that writes into it at the same time, or name a file"
+        }
         std::io::ErrorKind::PermissionDenied => "allow the user that runs portcullis to read it",
         _ => "check the path and its file system",
     }

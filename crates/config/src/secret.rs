@@ -54,6 +54,7 @@ pub(super) fn read(node: &Node, what: &'static str, scope: &mut Scope) -> Option
 fn from_file(node: &Node, what: &'static str, scope: &mut Scope) -> Option<SecretString> {
     let path = scope.base.join(value::text(node, "file", &mut scope.problems)?);
     if !scope.options.reads_secrets() {
+        scope.unread.push(path);
         return Some(SecretString::default());
     }
     let bytes = match scope.read_bytes(&path, MAX_SECRET) {

@@ -5,6 +5,7 @@ mod golden;
 mod hostile;
 mod lists;
 mod mistakes;
+mod paths;
 mod schema;
 mod secrets;
 mod tls;

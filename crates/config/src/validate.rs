@@ -22,6 +22,7 @@ use super::scope::Scope;
 use super::{Admin, Config};
 
 pub(super) use groups::is_yaml;
+pub(super) use service::report_audit_of_input;
 
 /// `None` when something needed could not be made; what was wrong is in `scope`.
 pub(super) fn config(tree: &Node, path: &Path, scope: &mut Scope) -> Option<Config> {

@@ -5,14 +5,16 @@
 //! renamed file is another file, with another inode.
 
 use std::collections::HashMap;
-use std::fs::{File, Metadata};
-use std::io::Read;
+use std::fs::Metadata;
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
+
+use crate::input::{Input, name_of};
 
 /// A shorter list may lose any number of entries at once. A person who edits it by hand sees all of it.
 const SHORTEST_LIST: usize = 10;
@@ -126,10 +128,13 @@ fn changed(file: &Metadata) -> Option<SystemTime> {
 }
 
 /// Computes the digest in pieces, so that a large file or a secret is not kept in memory.
-fn digest_file(path: &Path) -> std::io::Result<([u8; 32], FileId)> {
-    let file = File::open(path)?;
-    let metadata = file.metadata()?;
-    let mut file = file.take(MAX_TEXT_FILE + 1);
+fn digest_file(path: &Path) -> io::Result<([u8; 32], FileId)> {
+    let input = Input::open(path)?;
+    let metadata = input.file().metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, name_of(metadata.file_type())));
+    }
+    let mut file = input.take(MAX_TEXT_FILE + 1);
     let mut digest = Sha256::new();
     let mut piece = Zeroizing::new(vec![0; 64 << 10]);
     loop {

@@ -3,6 +3,8 @@
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use portcullis_config::Input;
+
 use super::text::decode;
 
 /// The size in bytes of the largest file that is read for the imported file. A longer list belongs into a file that a
@@ -37,7 +39,7 @@ impl Folder {
 /// The file cannot be read, or is too large.
 pub(super) fn read(path: &Path) -> io::Result<String> {
     let mut bytes = Vec::new();
-    std::fs::File::open(path)?.take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
+    Input::open(path)?.take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MOST_BYTES {
         return Err(io::Error::other(format!("it has more than {MOST_BYTES} bytes")));
     }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::in_place::{self, Backup};
 use super::{Edit, EditError};
+use crate::input::name_of;
 use crate::lock::{self, WRITER_WAITS};
 
 /// The way to write an edit.
@@ -45,6 +46,10 @@ impl Edit {
         }
         let fail = |error: io::Error| EditError::io(&self.file, &error);
         let target = self.file.canonicalize().map_err(fail)?;
+        let kind = fs::metadata(&target).map_err(fail)?.file_type();
+        if !kind.is_file() {
+            return Err(fail(io::Error::new(io::ErrorKind::InvalidInput, name_of(kind))));
+        }
         let directory = target.parent().unwrap_or_else(|| Path::new("/"));
         // A directory that cannot be read has no lock, and then only the comparison below remains.
         let handle = File::open(directory).ok();

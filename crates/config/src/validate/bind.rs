@@ -17,8 +17,11 @@ const MAX_GROUPS: u64 = 4 << 20;
 /// The permission to connect for those who are neither owner nor of the group.
 const OTHERS: u32 = 0o002;
 
+/// The number that leaves the group of a file as it is (chown(2)).
+const NO_GROUP: u32 = u32::MAX;
+
 /// Stands for a group of another host.
-const UNKNOWN_GROUP: u32 = u32::MAX;
+const UNKNOWN_GROUP: u32 = NO_GROUP;
 
 /// Reads a place to listen.
 pub(super) fn read(node: &Node, scope: &mut Scope) -> Option<Local> {
@@ -88,6 +91,11 @@ fn mode(node: &Node, scope: &mut Scope) -> Option<u32> {
 fn group(node: &Node, scope: &mut Scope) -> Option<u32> {
     let text = value::text(node, "group", &mut scope.problems)?;
     if let Ok(number) = text.parse() {
+        if number == NO_GROUP {
+            let message = message!("{} is not the number of a group", NO_GROUP);
+            scope.problems.error(&node.place, message, "write the name of a group, or a smaller number");
+            return None;
+        }
         return Some(number);
     }
     if !scope.options.asks_host() {

@@ -1,9 +1,13 @@
 //! The keys about the process itself: admin endpoint, audit, log, workers.
 
+use std::fs::Metadata;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZero;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use super::bind;
+use crate::Config;
 use crate::address::AdminBind;
 use crate::fields::Fields;
 use crate::message::{Masked, message};
@@ -76,6 +80,27 @@ pub(super) fn audit(node: Option<&Node>, scope: &mut Scope) -> Option<Audit> {
     }
     fields.finish(&mut scope.problems);
     Some(audit)
+}
+
+/// Reports an audit output that the configuration uses otherwise. Audit lines would be added to a list, for example.
+pub(crate) fn report_audit_of_input(config: &Config, scope: &mut Scope) {
+    let AuditPath::File(path) = config.audit().path() else { return };
+    let Some(place) = config.places().of_audit() else { return };
+    let id = |path: &Path| {
+        let file = std::fs::metadata(path).ok().filter(Metadata::is_file)?;
+        Some((file.dev(), file.ino()))
+    };
+    let own = id(path);
+    let is_same = |other: &&PathBuf| *other == path || (own.is_some() && id(other) == own);
+    let mut files = scope.sources.iter().map(|source| &source.path).chain(&scope.unread);
+    let message = if let Some(file) = files.find(is_same) {
+        message!("the audit output is {}, which the configuration reads", Masked::path(file))
+    } else if config.places().sockets().any(|socket| socket == path) {
+        message!("the audit output is {}, which is a socket of this configuration", Masked::path(path))
+    } else {
+        return;
+    };
+    scope.problems.error(place, message, "name a file of its own for the audit lines");
 }
 
 pub(super) fn log(node: Option<&Node>, problems: &mut Problems) -> Option<Log> {

@@ -1,14 +1,14 @@
 //! The output of audit lines: a file descriptor that may be full, slow or closed.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, IsTerminal, Write};
-use std::os::fd::AsFd;
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::Duration;
 use std::{fmt, thread};
 
-use portcullis_config::AuditPath;
+use portcullis_config::{AuditPath, is_null_device, name_of, nonblocking};
 
 use super::AuditError;
 
@@ -113,7 +113,7 @@ fn open(to: &AuditPath) -> io::Result<File> {
     match to {
         AuditPath::Unset | AuditPath::Stdout => Ok(io::stdout().as_fd().try_clone_to_owned()?.into()),
         AuditPath::Stderr => Ok(io::stderr().as_fd().try_clone_to_owned()?.into()),
-        AuditPath::File(path) => open_file(path),
+        AuditPath::File(path) => open_file(path, Missing::Created),
     }
 }
 
@@ -121,9 +121,7 @@ fn open(to: &AuditPath) -> io::Result<File> {
 pub(super) fn try_open(to: &AuditPath) -> io::Result<()> {
     let AuditPath::File(path) = to else { return open(to).map(drop) };
     match fs::metadata(path) {
-        // Opening a pipe waits for a reader.
-        Ok(file) if file.file_type().is_fifo() => Ok(()),
-        Ok(_) => OpenOptions::new().append(true).open(path).map(drop),
+        Ok(_) => open_file(path, Missing::Fails).map(drop),
         Err(error) if error.kind() == io::ErrorKind::NotFound => try_create(path),
         Err(error) => Err(error),
     }
@@ -145,8 +143,38 @@ fn try_create(path: &Path) -> io::Result<()> {
     trial.map(drop).map_err(|error| error.kind().into())
 }
 
-fn open_file(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).mode(FILE_MODE).open(path)
+/// The treatment of a file that does not exist.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Missing {
+    Created,
+    Fails,
+}
+
+fn open_file(path: &Path, missing: Missing) -> io::Result<File> {
+    // To open a pipe waits for a reader, and to open a device can have an effect on it.
+    match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        kind => refuse(&kind?)?,
+    }
+    let mut options = OpenOptions::new();
+    options.append(true).create(missing == Missing::Created).mode(FILE_MODE);
+    let file = options.custom_flags(nonblocking()).open(path)?;
+    // Another file may have this name now.
+    refuse(&file.metadata()?)?;
+    Ok(file)
+}
+
+/// A pipe would lose lines whenever no program reads it. The own outputs may be pipes, as in a container.
+fn refuse(file: &Metadata) -> io::Result<()> {
+    let is_own = |output: BorrowedFd<'_>| {
+        let output = output.try_clone_to_owned().and_then(|output| File::from(output).metadata());
+        output.is_ok_and(|output| (output.dev(), output.ino()) == (file.dev(), file.ino()))
+    };
+    if file.is_file() || is_null_device(file) || is_own(io::stdout().as_fd()) || is_own(io::stderr().as_fd())
+    {
+        return Ok(());
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, name_of(file.file_type())))
 }
 
 /// Links that Linux follows in a path (`MAXSYMLINKS`).

@@ -1,10 +1,10 @@
 //! `portcullis hash-password`: the SHA-256 digest of a password, as Redis ACL files have it.
 
-use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use portcullis_config::Input;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
@@ -52,7 +52,7 @@ fn digest(password: &[u8]) -> String {
 
 fn read(args: &HashPasswordArgs) -> io::Result<Zeroizing<Vec<u8>>> {
     if let Some(path) = &args.file {
-        return read_all(File::open(path)?);
+        return read_all(Input::open(path)?);
     }
     let stdin = io::stdin();
     if !stdin.is_terminal() {

@@ -1,11 +1,11 @@
 //! `portcullis import`: converts the rules of another program to a configuration.
 
-use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use portcullis_config::Input;
 use portcullis_import::{Format, Imported, MAX_BYTES, import, shown};
 
 use super::say;
@@ -63,7 +63,7 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     if path == Path::new("-") {
         io::stdin().lock().take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
     } else {
-        File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+        Input::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
     }
     if bytes.len() as u64 > MAX_BYTES {
         return Err(io::Error::other(format!("it is larger than {MAX_BYTES} bytes")));

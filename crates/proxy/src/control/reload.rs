@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use portcullis_config::{
-    Admin, AdminBind, Bind, Config, ConfigFile, LoadOptions, Loaded, Origin, Problem, Reading,
+    Admin, AdminBind, Bind, Config, ConfigFile, LoadOptions, Loaded, Origin, Problem, Reading, is_null_device,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
@@ -392,8 +392,7 @@ async fn read_within(
 
 /// /dev/null is the one device that serves as a list: an empty one.
 fn is_readable_once(path: &Path) -> bool {
-    std::fs::metadata(path)
-        .is_ok_and(|file| !file.is_file() && !file.is_dir() && path != Path::new("/dev/null"))
+    std::fs::metadata(path).is_ok_and(|file| !file.is_file() && !file.is_dir() && !is_null_device(&file))
 }
 
 fn group_reports(old: &Generation, new: &Generation) -> Vec<GroupReport> {
