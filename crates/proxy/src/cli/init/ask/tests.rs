@@ -43,3 +43,48 @@ fn an_input_that_ends_gives_nothing() {
         assert!(matches!(forward, Err(Ended::Input)), "{typed:?}");
     }
 }
+
+/// Two answers that contradict each other must not end in no file: the user corrects either of them.
+#[test]
+fn an_earlier_answer_can_be_corrected() {
+    let dir = tempfile::tempdir().unwrap();
+    let password = dir.path().join("password");
+    std::fs::write(&password, "secret").unwrap();
+    let password = password.display();
+    for (again, allow, file) in [
+        (format!("10.0.0.0/8\n{password}\n"), "10.0.0.0/8", Some(password.to_string())),
+        ("0.0.0.0/0\n\n".to_owned(), "0.0.0.0/0", None),
+    ] {
+        let (forward, screen) = play(&format!("\n\n0.0.0.0/0\n{password}\n{again}"));
+        let forward = forward.unwrap();
+        assert_eq!((forward.allow, forward.password_file), (vec![allow.to_owned()], file));
+        assert_eq!(screen.matches("error: listener 'public' admits the whole IPv4 internet").count(), 1);
+        assert!(screen.contains("These answers do not fit together"), "{screen}");
+    }
+}
+
+#[test]
+fn an_address_that_is_refused_is_named() {
+    for (typed, shown) in [
+        ("gateway\n\n\n\n\n", "'gateway' is not a valid listen address"),
+        ("\nredis\n\n\n\n", "'redis' is not a valid upstream address"),
+        ("\nredis:99999\n\n\n\n", "'redis:99999' is not a valid upstream address"),
+        ("\nredis://:hunter2@redis:6379\n\n\n\n", "'redis://***@host:port' is not a valid upstream address"),
+        ("\n\n10.0.0.1 home.dyndns.example\n\n\n", "'home.dyndns.example': a host name"),
+    ] {
+        let (forward, screen) = play(typed);
+        assert!(forward.is_ok() && screen.contains(shown), "{screen}");
+        assert!(!screen.contains("hunter2"), "{screen}");
+    }
+}
+
+#[test]
+fn a_password_in_place_of_its_file_is_not_repeated() {
+    for typed in ["hunter2", "pass/word2!", "-----BEGIN hunter2"] {
+        let (forward, screen) = play(&format!("\n\n\n{typed}\n\n"));
+        assert_eq!(forward.unwrap().password_file, None);
+        assert!(screen.contains("cannot read the password from this file: "), "{screen}");
+        assert!(screen.contains("hint: type the name of a file that holds the password, not the password"));
+        assert!(!screen.contains("hunter2") && !screen.contains("word2"), "{screen}");
+    }
+}
