@@ -127,6 +127,12 @@ impl Policy {
         roots.map(|roots| self.named_members(roots)).unwrap_or_default()
     }
 
+    /// Returns whether a group is in the allow list of a listener, directly or because a group there includes it.
+    pub fn allows_group(&self, listener: usize, group: GroupId) -> bool {
+        let access = self.accesses.get(listener);
+        access.is_some_and(|access| members(&self.groups, &access.allow).contains(&group))
+    }
+
     /// Returns the names of the groups in a user's list, including groups that these include. Empty if there is no
     /// such list.
     pub fn listed_for_user(&self, list: ListId) -> Vec<&str> {

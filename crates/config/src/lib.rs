@@ -119,6 +119,11 @@ impl Config {
         &self.hosts
     }
 
+    /// The host names that the allow list of the listener with this index has, in the order of the files.
+    pub fn allowed_hosts(&self, listener: usize) -> impl Iterator<Item = &Host> {
+        self.hosts.iter().filter(move |host| self.policy.allows_group(listener, host.group))
+    }
+
     /// The same configuration, in which each host entry holds the addresses of its answer and no others. Addresses that
     /// [`Host::admits`] drops never get into the policy.
     #[must_use]

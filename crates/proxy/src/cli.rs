@@ -183,6 +183,16 @@ fn print(text: &[u8]) -> ExitCode {
     }
 }
 
+/// A path as a shell takes it for one word.
+fn shell_word(path: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "./_-".contains(c);
+    if !path.is_empty() && path.chars().all(plain) {
+        path.to_owned()
+    } else {
+        format!("'{}'", path.replace('\'', r"'\''"))
+    }
+}
+
 /// Prints one line on standard error, before the log is started.
 pub(crate) fn say(text: std::fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr().lock(), "portcullis: error: {text}");

@@ -120,7 +120,7 @@ fn summary(config: &Config, answers: Option<&Answers>, problems: &[Problem]) -> 
     };
     let mut lines = vec![format!("{} is valid{found}", config.path().display()), "listeners".to_owned()];
     for listener in config.listeners() {
-        lines.push(format!("  {}", describe_listener(config, listener)));
+        lines.push(format!("  {}", describe_listener(config, listener, answers.is_some())));
     }
     lines.push("upstreams".to_owned());
     lines.extend(config.upstreams().iter().map(|upstream| format!("  {}", describe_upstream(upstream))));
@@ -145,7 +145,7 @@ fn summary(config: &Config, answers: Option<&Answers>, problems: &[Problem]) -> 
     lines.join("\n") + "\n"
 }
 
-fn describe_listener(config: &Config, listener: &Listener) -> String {
+fn describe_listener(config: &Config, listener: &Listener, resolved: bool) -> String {
     let binds: Vec<String> = listener.binds().iter().map(describe_bind).collect();
     let upstream = listener.upstream().name();
     format!(
@@ -157,7 +157,8 @@ fn describe_listener(config: &Config, listener: &Listener) -> String {
             [] => String::new(),
             users => format!(" ({})", users.join(", ")),
         },
-        entries(config.policy().allowed_entries(listener.index())),
+        hosts::allowed(config, listener.index(), resolved)
+            .unwrap_or_else(|| { entries(config.policy().allowed_entries(listener.index())) }),
         extras(config, listener),
         rules(listener.acl()),
     )
@@ -347,6 +348,7 @@ fn json_listener(config: &Config, listener: &Listener) -> Value {
         "users": listener.users(),
         "acl": listener.acl().map(Acl::text),
         "allowed_entries": config.policy().allowed_entries(listener.index()),
+        "allowed_hosts": config.allowed_hosts(listener.index()).count(),
         "tls": listener.tls().is_some(),
         "proxy_protocol": listener.proxy_protocol().is_some(),
         "shadow": config.policy().has_shadow(listener.index()),

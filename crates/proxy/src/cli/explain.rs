@@ -8,7 +8,7 @@ use portcullis_config::{Config, LoadOptions, Severity, load};
 
 use super::check::report;
 use super::resolve::Answers;
-use super::{BAD_CONFIG, BAD_USAGE, config_path, say};
+use super::{BAD_CONFIG, BAD_USAGE, config_path, say, shell_word};
 use crate::clock::wall_clock;
 use crate::generation::explain::{Answer, AskedAddress, Question, as_json, as_text, listeners};
 use crate::generation::logins::Logins;
@@ -69,12 +69,21 @@ pub fn run(args: &ExplainArgs) -> ExitCode {
             Answer::of(&config, listener, &logins, &source, &question, now)
         })
         .collect();
-    let output =
-        if args.json { format!("{:#}\n", as_json(&source, &answers)) } else { as_text(&source, &answers) };
+    let output = if args.json {
+        format!("{:#}\n", as_json(&source, &answers))
+    } else {
+        as_text(&source, &answers, &options(args))
+    };
     let mut stdout = io::stdout().lock();
     // A reader that closes the pipe has read enough; the exit code still tells the result.
     let _ = stdout.write_all(output.as_bytes()).and_then(|()| stdout.flush());
     if answers.iter().all(Answer::is_allowed) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// The options with which another command reads the same configuration.
+fn options(args: &ExplainArgs) -> String {
+    let file = args.config.as_ref().map(|file| shell_word(&file.display().to_string()));
+    file.map(|file| format!(" --config {file}")).unwrap_or_default()
 }
 
 fn read(args: &ExplainArgs) -> Option<Config> {

@@ -14,7 +14,7 @@ use tempfile::Builder;
 
 use super::check::report;
 use super::forward::{Comments, ForwardArgs};
-use super::{BAD_USAGE, config_variable, print, say};
+use super::{BAD_USAGE, config_variable, print, say, shell_word};
 
 /// The file that `run` and `check` find without an option.
 const FILE: &str = "portcullis.yaml";
@@ -167,16 +167,6 @@ fn write(path: &Path, text: &str, replace: bool) -> Result<(), NotWritten> {
         file.as_file().set_permissions(before.permissions()).map_err(failed)?;
     }
     file.persist(&target).map(|_| ()).map_err(|error| failed(error.error))
-}
-
-/// A path as a shell takes it for one word.
-fn shell_word(path: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "./_-".contains(c);
-    if !path.is_empty() && path.chars().all(plain) {
-        path.to_owned()
-    } else {
-        format!("'{}'", path.replace('\'', r"'\''"))
-    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,8 @@ mod rights;
 
 use std::net::{IpAddr, SocketAddr};
 
-use portcullis_acl::{ClientAddr, Decision, Rule, UnixSeconds};
+use portcullis_acl::policy::UNIX_GROUP;
+use portcullis_acl::{ClientAddr, Decision, List, Rule, UnixSeconds};
 use portcullis_config::message::{Masked, known_names};
 use portcullis_config::{Config, Listener};
 use portcullis_resp::error::RequestError;
@@ -70,7 +71,7 @@ impl AskedAddress {
     /// # Errors
     /// [`QuestionError::Network`] or [`QuestionError::NotAnAddress`].
     pub(crate) fn parse(text: &str) -> Result<Self, QuestionError> {
-        if text == portcullis_acl::policy::UNIX_GROUP {
+        if text == UNIX_GROUP {
             return Ok(Self { from: ClientAddr::unix(), folded: None });
         }
         let Ok(ip) = text.parse::<IpAddr>().or_else(|_| text.parse().map(without_port)) else {
@@ -105,8 +106,12 @@ pub(crate) struct Answer<'c> {
     rule: Option<Rule<'c>>,
     /// The time from which no entry admits the source. `None` if there is no such time, or if the source is refused.
     until: Option<UnixSeconds>,
-    /// The number of entries of `allow`.
+    /// The number of entries of `allow`, with the addresses of its host names.
     entries: usize,
+    /// The number of host names in `allow`.
+    hosts: usize,
+    /// The groups in `allow`, with those that they include.
+    groups: Vec<&'c str>,
     /// The decisions about the user and the command.
     rights: Rights,
 }
@@ -125,6 +130,9 @@ impl<'c> Answer<'c> {
         let policy = config.policy();
         let (listener, index) = (listener.name(), listener.index());
         let entries = policy.allowed_entries(index);
+        let hosts = config.allowed_hosts(index).count();
+        let mut groups = policy.listed(index, List::Allow);
+        groups.retain(|group| *group != UNIX_GROUP);
         match policy.judge(index, &source.from, now) {
             Decision::Allow(permit) => {
                 let rule = policy.rule(permit.rule());
@@ -135,6 +143,8 @@ impl<'c> Answer<'c> {
                     rule,
                     until: permit.expires(),
                     entries,
+                    hosts,
+                    groups,
                     rights,
                 }
             }
@@ -147,6 +157,8 @@ impl<'c> Answer<'c> {
                     rule,
                     until: None,
                     entries,
+                    hosts,
+                    groups,
                     rights,
                 }
             }
@@ -162,10 +174,14 @@ impl<'c> Answer<'c> {
         let word = if self.allowed { "allowed" } else { "refused" };
         let head = format!("{}: {source} {word}", self.listener);
         let Some(rule) = &self.rule else {
-            return match self.entries {
-                0 => format!("{head}: its allow list is empty"),
-                1 => format!("{head}: the only entry of allow does not match"),
-                entries => format!("{head}: none of the {entries} entries of allow matches"),
+            return match (self.entries, self.hosts) {
+                (0, 0) => format!("{head}: its allow list is empty"),
+                (0, 1) => format!("{head}: the only entry of allow is a host name, which has no address now"),
+                (0, hosts) => {
+                    format!("{head}: allow has only {hosts} host names, and none has an address now")
+                }
+                (1, _) => format!("{head}: the only entry of allow does not match"),
+                (entries, _) => format!("{head}: none of the {entries} entries of allow matches"),
             };
         };
         let mut text = match self.reason {
@@ -189,6 +205,25 @@ impl<'c> Answer<'c> {
             _ => {}
         }
         text
+    }
+
+    /// The next step where the source is refused and an entry would admit it. `options` are further options of the command.
+    fn remedy(&self, source: &str, options: &str) -> Option<String> {
+        let add = |group: &str, entry: &str| format!("  to admit it: portcullis groups add {group} {entry}");
+        match (self.reason, &self.rule, self.groups.as_slice()) {
+            ("expired", Some(Rule { group: Some(group), cidr: Some(cidr), host: None, .. }), _) => {
+                Some(format!("{} --until 8h{options}", add(group, &cidr.to_string())))
+            }
+            ("not_allowed", None, []) => {
+                Some(format!("  to admit it: write {source} into allow of listener {}", self.listener))
+            }
+            ("not_allowed", None, [group]) if source != UNIX_GROUP => Some(add(group, source) + options),
+            ("not_allowed", None, [group, others @ ..]) if source != UNIX_GROUP => {
+                let others = others.join(", ");
+                Some(format!("{}{options}    # or instead of {group}: {others}", add(group, source)))
+            }
+            _ => None,
+        }
     }
 
     fn json(&self) -> Value {
@@ -220,14 +255,16 @@ pub(crate) fn json_rule(rule: &Rule<'_>) -> Value {
     facts
 }
 
-/// Renders the answers as text: one line for the source, the user and the command of each listener.
-pub(crate) fn as_text(source: &AskedAddress, answers: &[Answer<'_>]) -> String {
+/// Renders the answers as text: one line for the source, the user and the command of each listener. Below a source that
+/// is refused stands the command that would admit it; `options` are its further options.
+pub(crate) fn as_text(source: &AskedAddress, answers: &[Answer<'_>], options: &str) -> String {
     let shown = source.shown();
     let folded = source.folded.map(|written| format!("{written} is judged as {shown}"));
     folded
         .into_iter()
         .chain(answers.iter().flat_map(|answer| {
-            std::iter::once(answer.text(&shown)).chain(answer.rights.lines(answer.listener))
+            let remedy = answer.remedy(&shown, options);
+            std::iter::once(answer.text(&shown)).chain(remedy).chain(answer.rights.lines(answer.listener))
         }))
         .fold(String::new(), |text, line| text + &line + "\n")
 }

@@ -9,9 +9,27 @@ use crate::cli::resolve::Answers;
 pub(in crate::cli) fn count(config: &Config, group: &str) -> String {
     match config.hosts().iter().filter(|host| host.group() == Some(group)).count() {
         0 => String::new(),
-        1 => ", 1 host name".to_owned(),
-        count => format!(", {count} host names"),
+        count => format!(", {}", names(count)),
     }
+}
+
+/// The entries and host names that a listener allows; `None` if it allows no host name. Where the names were looked up,
+/// the entries include their addresses.
+pub(super) fn allowed(config: &Config, listener: usize, resolved: bool) -> Option<String> {
+    let hosts = match config.allowed_hosts(listener).count() {
+        0 => return None,
+        count => names(count),
+    };
+    let entries = config.policy().allowed_entries(listener);
+    Some(match (entries, resolved) {
+        (_, true) => format!("{} with the addresses of {hosts}", super::entries(entries)),
+        (0, false) => hosts,
+        (_, false) => format!("{} and {hosts}", super::entries(entries)),
+    })
+}
+
+fn names(count: usize) -> String {
+    if count == 1 { "1 host name".to_owned() } else { format!("{count} host names") }
 }
 
 /// A line for each host name, below a heading.

@@ -46,6 +46,28 @@ workers 2
     );
 }
 
+/// A host name has no address before it is looked up, and it is an entry all the same.
+#[test]
+fn host_names_are_counted() {
+    let text = "\
+listeners:
+  - {name: names, bind: 127.0.0.1:6379, upstream: main, allow: [home]}
+  - {name: both, bind: 127.0.0.1:6380, upstream: main, allow: [home, office, {host: c.example}]}
+upstreams: {main: {address: 10.0.0.5:6379}}
+groups:
+  home: [{host: a.example}]
+  office: [203.0.113.0/24, {host: b.example}]
+";
+    let (_dir, Loaded { config, .. }) = loaded(text);
+    let text = summary(&config, None, &[]);
+    assert!(text.contains("passthrough, 1 host name allowed\n"), "{text}");
+    assert!(text.contains("passthrough, 1 entry and 3 host names allowed\n"), "{text}");
+    let listener = |index: usize, resolved| hosts::allowed(&config, index, resolved);
+    assert_eq!(listener(0, true).as_deref(), Some("0 entries with the addresses of 1 host name"));
+    let value = as_json(true, Some(&config), None, &[]);
+    assert_eq!(value["listeners"][1]["allowed_hosts"], 3);
+}
+
 #[test]
 fn json_carries_the_same() {
     let (_dir, Loaded { config, warnings }) = loaded(GATE);

@@ -24,6 +24,8 @@ struct Command {
     line: String,
     frame: Vec<u8>,
     arguments: u64,
+    /// Whether the question has only the name of a subcommand, as the log and NOPERM print it: `config|get`.
+    is_name: bool,
 }
 
 impl Question {
@@ -34,14 +36,26 @@ impl Question {
     pub(crate) fn new(user: Option<String>, command: Option<String>) -> Result<Self, QuestionError> {
         let read = |line: String| {
             let mut frame = Vec::new();
+            let (line, is_name) = match with_subcommand(&line) {
+                Some(words) => (words, !line.trim().contains(char::is_whitespace)),
+                None => (line, false),
+            };
             match inline::canonicalise(line.as_bytes(), &mut frame) {
                 Ok(0) => Err(QuestionError::EmptyCommand),
-                Ok(arguments) => Ok(Command { line: shown(&frame, arguments), frame, arguments }),
+                Ok(arguments) => Ok(Command { line: shown(&frame, arguments), frame, arguments, is_name }),
                 Err(error) => Err(QuestionError::BadCommand(error)),
             }
         };
         Ok(Self { user, command: command.map(read).transpose()? })
     }
+}
+
+/// Returns the command with its subcommand as a word of its own: `config|get maxmemory` is `config get maxmemory`.
+/// `None`: its first word does not name a subcommand.
+fn with_subcommand(line: &str) -> Option<String> {
+    let (name, subcommand) = line.split_whitespace().next()?.split_once('|')?;
+    lookup_subcommand(lookup(name.as_bytes())?, subcommand.as_bytes())?;
+    Some(line.replacen('|', " ", 1))
 }
 
 /// Renders a command with its name, keys and channels. Each other argument may be a password, so `***` hides it.
@@ -241,7 +255,7 @@ fn command_rights(
                 if why.is_empty() { plan.deciding_rule(refusal).rule.to_owned() } else { why.join(" and ") };
             let mut said = Vec::new();
             // Like Redis, check the number of arguments before the permission.
-            if refusal.command().info().takes(command.arguments) {
+            if command.is_name || refusal.command().info().takes(command.arguments) {
                 refusal.write(&mut said, plan, user.unwrap_or(DEFAULT_USER).as_bytes(), name);
             } else {
                 reply::wrong_arity(&mut said, refusal.command().name());

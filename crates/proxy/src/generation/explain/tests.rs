@@ -42,7 +42,7 @@ fn answer(source: &str) -> (Vec<bool>, String, Value) {
     let (directory, config) = config();
     let source = AskedAddress::parse(source).unwrap();
     let answers = answers_of(&config, &source, &Question::new(None, None).unwrap());
-    let text = as_text(&source, &answers).replace(&format!("{}/", directory.path().display()), "");
+    let text = as_text(&source, &answers, "").replace(&format!("{}/", directory.path().display()), "");
     (answers.iter().map(|answer| answer.allowed).collect(), text, as_json(&source, &answers))
 }
 
@@ -74,6 +74,49 @@ fn the_deciding_entry_is_named() {
         let (answers, text, _) = answer(source);
         assert!(text.contains(line), "{line:?} is not in {text}");
         assert_eq!(answers[0], allowed, "{source}");
+    }
+}
+
+/// A refusal is followed by the command that would admit the source.
+#[test]
+fn the_next_step_is_named() {
+    for (source, line) in [
+        (
+            "10.0.0.1",
+            "matches\n  to admit it: portcullis groups add office 10.0.0.1    # or instead of office: guests\n",
+        ),
+        (
+            "192.0.2.1",
+            "until 2020-01-01T00:00:00Z\n  to admit it: portcullis groups add guests 192.0.2.1 --until 8h\n",
+        ),
+        ("10.0.0.1", "empty\n  to admit it: write 10.0.0.1 into allow of listener closed\n"),
+    ] {
+        let (_, text, _) = answer(source);
+        assert!(text.contains(line), "{line:?} is not in {text}");
+    }
+    let (_, text, _) = answer("203.0.113.66");
+    assert!(!text.lines().next().unwrap().contains("to admit it"), "{text}");
+    assert!(!text.contains("groups add"), "an entry under deny is meant: {text}");
+}
+
+/// `allow` that has host names only is not empty.
+#[test]
+fn host_names_are_entries() {
+    let yaml = "\
+listeners:
+  - {name: public, bind: 127.0.0.1:6379, upstream: main, allow: [home]}
+  - {name: two, bind: 127.0.0.1:6380, upstream: main, allow: [all]}
+upstreams: {main: {address: 127.0.0.1:6381}}
+groups:
+  home: [{host: home.invalid}]
+  all: [{group: home}, {host: other.invalid}]
+";
+    let (text, _) = rights_by(yaml, "192.0.2.1", None, None);
+    for line in [
+        "public: 192.0.2.1 refused: the only entry of allow is a host name, which has no address now\n",
+        "two: 192.0.2.1 refused: allow has only 2 host names, and none has an address now\n",
+    ] {
+        assert!(text.contains(line), "{text}");
     }
 }
 
@@ -180,7 +223,7 @@ fn rights_by(yaml: &str, source: &str, user: Option<&str>, command: Option<&str>
     let source = AskedAddress::parse(source).unwrap();
     let question = Question::new(user.map(str::to_owned), command.map(str::to_owned)).unwrap();
     let answers = answers_of(&config, &source, &question);
-    let text = as_text(&source, &answers).replace(&format!("{}/", directory.path().display()), "");
+    let text = as_text(&source, &answers, "").replace(&format!("{}/", directory.path().display()), "");
     (text, as_json(&source, &answers))
 }
 
@@ -221,6 +264,33 @@ fn a_command_is_repeated_by_its_name_and_keys() {
     }
     let error = Question::new(None, Some("AUTH \"CANARY".to_owned())).unwrap_err();
     assert!(!error.to_string().contains("CANARY"), "{error}");
+}
+
+/// The log and NOPERM print a subcommand as `config|get`.
+#[test]
+fn the_name_of_a_subcommand_is_understood() {
+    let judged = |command| {
+        let (_, json) = rights("127.0.0.1", Some("all"), Some(command));
+        json["listeners"][0]["command"].clone()
+    };
+    for (command, line) in [
+        ("config|get", "config get"),
+        ("  CONFIG|GET  maxmemory", "CONFIG GET ***"),
+        ("client|list", "client list"),
+    ] {
+        let command = judged(command);
+        assert_eq!(command["command"], line);
+        let name = line.to_lowercase().split(' ').take(2).collect::<Vec<_>>().join("|");
+        let reply = format!("-NOPERM User all has no permissions to run the '{name}' command");
+        assert_eq!((command["allowed"].as_bool(), command["reply"].as_str()), (Some(false), Some(&*reply)));
+    }
+    assert_eq!(judged("object|encoding report:1")["allowed"], true);
+    for unknown in ["get|x", "config|nosuch", "nosuch|get", "|", "\"config|get\""] {
+        assert_eq!(judged(unknown)["allowed"], false, "{unknown}");
+    }
+    let (_, json) = rights("127.0.0.1", Some("all"), Some("config get"));
+    let reply = json["listeners"][0]["command"]["reply"].as_str().unwrap();
+    assert!(reply.starts_with("-ERR wrong number of arguments"), "{reply}");
 }
 
 /// The answer names the rules that refuse, and shows the reply that the client would get.
