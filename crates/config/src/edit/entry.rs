@@ -107,9 +107,13 @@ impl NewEntry {
     /// RFC 3339 with an offset, or `never`.
     ///
     /// # Errors
-    /// The text is none of these.
+    /// The text is none of these, or that time has passed.
     pub fn with_until(self, until: &str, now: UnixSeconds) -> Result<Self, BadEntry> {
-        let until = End::parse(until, now)?.map_or(Detail::Cleared, Detail::Set);
+        let end = End::parse(until, now)?;
+        if let Some(end) = end.as_ref().filter(|end| end.at() <= now) {
+            return Err(BadEntry::Past { text: until.to_owned(), end: end.to_string() });
+        }
+        let until = end.map_or(Detail::Cleared, Detail::Set);
         Ok(Self { until, ..self })
     }
 
@@ -251,6 +255,14 @@ pub enum BadEntry {
         /// The right form.
         hint: &'static str,
     },
+    /// The time has passed, so that the entry would admit no client.
+    #[error("'{text}' has passed: the entry would have ended at {end}")]
+    Past {
+        /// The text as it was written.
+        text: String,
+        /// The moment that it stands for.
+        end: String,
+    },
     /// A note or an owner that is empty or not one line of text.
     #[error("the {key} must be one line of text")]
     Words {
@@ -263,8 +275,12 @@ impl BadEntry {
     /// The text to write instead.
     pub fn hint(&self) -> String {
         match self {
+            Self::Address { text, error: CidrError::HostName } => format!(
+                "write its address; to admit the addresses of the name, write {{host: {text}}} into the group in the file"
+            ),
             Self::Address { error, .. } => error.hint(),
             Self::DateTime { hint, .. } => (*hint).to_owned(),
+            Self::Past { .. } => "give a later time; to end an entry now, remove it".to_owned(),
             Self::Words { .. } => "write one line of text, or omit it".to_owned(),
         }
     }

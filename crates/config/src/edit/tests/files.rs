@@ -290,6 +290,7 @@ fn entries_are_strict_and_errors_name_the_corrected_form() {
         ("::ffff:10.0.0.1", "write 10.0.0.1"),
         ("10.0.0.0/33", "10.0.0.0/32"),
         ("office", "write an address"),
+        ("home.example.org", "write {host: home.example.org} into the group"),
     ] {
         let error = NewEntry::parse(text).unwrap_err();
         assert!(error.hint().contains(hint), "{text}: {}", error.hint());
@@ -298,6 +299,15 @@ fn entries_are_strict_and_errors_name_the_corrected_form() {
     for bad in ["", " ", "a\nb", "\u{1b}[2J"] {
         assert!(entry().with_note(bad).is_err() && entry().with_owner(bad).is_err(), "{bad:?}");
     }
+    let past = entry().with_until("2001-01-01T01:00:00+01:00", NOW).unwrap_err();
+    assert_eq!(
+        (past.to_string().as_str(), past.hint().as_str()),
+        (
+            "'2001-01-01T01:00:00+01:00' has passed: the entry would have ended at \
+             2001-01-01T01:00:00+01:00 (2001-01-01T00:00:00Z)",
+            "give a later time; to end an entry now, remove it"
+        )
+    );
     for bad in ["tomorrow", "2027-01-01T00:00:00", "2027-02-30T00:00:00Z"] {
         assert!(entry().with_until(bad, NOW).is_err(), "{bad:?}");
     }
