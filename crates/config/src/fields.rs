@@ -160,6 +160,11 @@ impl<'n> Fields<'n> {
     /// Names the key that was probably meant. A key of another mapping is often one with the wrong indentation.
     /// So is one below a key without a value.
     fn hint(&self, written: &str, above: Option<&Key>) -> Message {
+        if let Some((name, _)) = written.split_once(':')
+            && self.known.contains(&name)
+        {
+            return message!("write a space behind the ':', as in '{}: value'", Masked::known(name));
+        }
         let hint = did_you_mean(written, &self.known, || self.known_keys());
         if let Some(meant) = self.synonym(written) {
             return message!("did you mean '{}'?", meant);

@@ -53,7 +53,7 @@ pub(crate) const HOMES: [(&str, &str, &[&str]); 13] = [
     ("credentials", "credentials", &["username", "password"]),
     ("user", "a user", &["password", "upstream_credentials"]),
     ("group", "a group", &["entries", "allow_empty", "select"]),
-    ("entry", "an entry", &["cidr", "host", "refresh", "keep", "private"]),
+    ("entry", "an entry", &["cidr", "host", "group", "refresh", "keep", "private"]),
     (
         "limits",
         "limits",

@@ -83,7 +83,7 @@ fn config(path: &Path, scope: &mut Scope) -> Option<Config> {
     let start = Position::start_of(&scope.file);
     if !scope.options.is_document(path) && matches!(path.try_exists(), Ok(false)) {
         scope.sources.push(ConfigFile::unread(path));
-        let hint = "name a file with --config, or create one: see docs/configuration.md";
+        let hint = "name a file with --config, or let 'portcullis init' write one";
         scope.problems.error(&start, "the file does not exist", hint);
         return None;
     }

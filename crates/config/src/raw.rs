@@ -280,11 +280,20 @@ fn explain_syntax(text: &str) -> (Message, Message) {
     } else if text.contains("anchor or alias") {
         "put quotes around a value that begins with '*' or '&'; in a list of addresses, everybody is 0.0.0.0/0"
     } else if text.contains("simple key expected") {
-        "write a space behind '-' and behind ':', and check the indentation"
+        // The scanner's own words name a rule of the grammar.
+        return (
+            "this line is neither 'key: value' nor '- value'".into(),
+            "write a space behind '-' and behind ':', and check the indentation".into(),
+        );
     } else if text.contains("did not find expected") {
         "close the bracket, and put quotes around values with ':' or ',' in them"
     } else if text.contains("mapping values are not allowed") || text.contains("placement of ':'") {
-        "check the indentation, and put quotes around values with ': ' in them or ':' at their end, such as \"2001:db8::\""
+        return (
+            "no key can begin here: YAML reads this ':' inside another value".into(),
+            "check the indentation, and the line above for a missing ':'; put quotes around values with ': ' in them \
+             or ':' at their end, such as \"2001:db8::\""
+                .into(),
+        );
     } else if ["unexpected character", "tag", "alias"].iter().any(|word| text.contains(word)) {
         QUOTES
     } else {

@@ -99,12 +99,21 @@ pub(super) fn number(
         let written_as = Masked::near(written, &["off"]);
         let message =
             message!("{} must be a whole number from {} to {}, not '{}'", what, least, most, written_as);
-        let plain: String = written.chars().filter(|c| !matches!(c, ',' | '_' | ' ')).collect();
-        let meant = digits(plain.trim_start_matches('0')).filter(|meant| (least..=most).contains(meant));
+        let meant = number_meant(written).filter(|meant| (least..=most).contains(meant));
         let hint = message!("write it in plain digits, such as {}", meant.unwrap_or_else(|| least.max(1)));
         problems.error(&node.place, message, hint);
     }
     value
+}
+
+/// Reads `10,000`, `010` and `10k`: a number as people write it.
+fn number_meant(text: &str) -> Option<u64> {
+    let plain: String = text.chars().filter(|c| !matches!(c, ',' | '_' | ' ')).collect();
+    let (number, times) = match plain.strip_suffix(['k', 'K']) {
+        Some(number) => (number, 1000),
+        None => plain.strip_suffix(['m', 'M']).map_or((plain.as_str(), 1), |number| (number, 1_000_000)),
+    };
+    digits(number.trim_start_matches('0'))?.checked_mul(times)
 }
 
 /// `250ms 10s 5m 1h 7d`, at least one millisecond.

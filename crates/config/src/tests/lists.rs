@@ -70,15 +70,15 @@ fn a_url_gets_a_line_for_cron() {
         ("{url: \"https://example.com/list?7f41\"}", "fetched-listed.txt"),
         ("{url: \"https://example.com/ip-ranges.json\", note: x}", "fetched-listed.json"),
         ("{file: \"https://example.com/list\"}", "fetched-listed.txt"),
-        ("[\"https://example.com/list\"]", "fetched-list.txt"),
-        ("[{url: \"https://example.com/7f41\"}]", "fetched-list.txt"),
+        ("[\"https://example.com/list\"]", "fetched-listed.txt"),
+        ("[{url: \"https://example.com/7f41\"}]", "fetched-listed.txt"),
     ] {
         let problems = with_group(group).load().unwrap_err();
         assert_eq!(problems.len(), 1, "{problems:?}");
         assert!(problems[0].message().contains("fetches nothing from a URL"), "{problems:?}");
         let hint = problems[0].hint().unwrap();
         assert!(hint.contains(&format!("{{file: {file}")), "{hint}");
-        assert!(hint.ends_with(&format!("&& mv {file}.new {file}")), "{hint}");
+        assert!(hint.contains(&format!("&& f={file} &&")) && hint.ends_with("&& mv $f.new $f"), "{hint}");
         assert!(!hint.contains("7f41"), "{hint}");
     }
 }

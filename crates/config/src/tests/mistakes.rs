@@ -3,7 +3,7 @@
 use super::*;
 
 /// The text, and the place and a part of the message or of the hint of one of its problems.
-const MISTAKES: [(&str, (u32, u32), &str); 20] = [
+const MISTAKES: [(&str, (u32, u32), &str); 33] = [
     ("listeners:\n  - name: a\n    bind: b\n   upstream: c\n", (4, 4), "check the indentation"),
     ("listeners:\n  - name: a\n    bind: b\n     upstream: c\n", (4, 14), "check the indentation"),
     ("listeners:\n  - name: a\n\tbind: b\n", (2, 11), "indent with spaces"),
@@ -23,6 +23,19 @@ const MISTAKES: [(&str, (u32, u32), &str); 20] = [
     ("listeners: [{allow: [*]}]\n", (1, 22), "everybody is 0.0.0.0/0"),
     ("listeners: [{acl: @public}]\n", (1, 19), "put quotes around the value"),
     ("timeouts: {idle: 5m}\n", (1, 1), "'timeouts' belongs to limits: check the indentation"),
+    ("upstreams:\n  main:\n    address: r:1\n    tls\n", (4, 5), "neither 'key: value' nor '- value'"),
+    ("listeners:\n  - name a\n    bind: b\n", (3, 9), "the line above for a missing ':'"),
+    ("groups:\n  a: {group: b}\n", (2, 7), "write a: [{group: ...}]"),
+    ("groups:\n  a:\n    host: x.example\n", (3, 5), "'host' is a key of an entry"),
+    ("groups:\n  a: [{group: b, note: x}]\n", (2, 18), "'note' does not apply to a group here"),
+    ("groups:\n  a: [{group:b}]\n", (2, 8), "write a space behind the ':', as in 'group: value'"),
+    ("groups:\n  a: [group:b]\n", (2, 7), "write {group: ...} without quotes"),
+    ("groups:\n  a: [\"{ host: x.example }\"]\n", (2, 7), "write {host: ...} without quotes"),
+    ("upstreams: {a: {group: b}}\n", (1, 17), "unknown key 'group' in upstream"),
+    ("limits: {clients: 10k}\n", (1, 19), "such as 10000"),
+    ("limits: {clients: 2M}\n", (1, 19), "such as 2000000"),
+    ("listeners: [{bind: \"0.0.0.0:70000\"}]\n", (1, 20), "a number from 1 to 65535"),
+    ("listeners: [{bind: \"[::1]:redis\"}]\n", (1, 20), "a number from 1 to 65535"),
     ("limits: {idle: 5m}\n", (1, 10), "'idle' belongs to limits.timeouts"),
 ];
 

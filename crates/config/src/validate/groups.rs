@@ -295,6 +295,11 @@ impl<'n> Groups<'n> {
     }
 }
 
+/// Takes the key of an entry that stands in a group.
+fn entry_key<'n>(fields: &mut Fields<'n>) -> Option<(&'static str, &'n Position)> {
+    entry::ENTRY_KEYS.into_iter().find_map(|key| fields.find(key).map(|(place, _)| (key, place)))
+}
+
 /// `note`, `owner`, `until`, and one of `entries` and `file`.
 fn long_form<'n>(node: &'n Node, group: &mut Declared<'n>, scope: &mut Scope) -> Meta {
     let Some(mut fields) = Fields::of(node, "group", &mut scope.problems) else { return Meta::default() };
@@ -324,6 +329,13 @@ fn long_form<'n>(node: &'n Node, group: &mut Declared<'n>, scope: &mut Scope) ->
         (Some(_), Some(file)) => {
             let hint = "split it into two groups, and include one in the other with {group: NAME}";
             scope.problems.error(&file.place, "a group has either entries or a file", hint);
+        }
+        (None, None) if let Some((key, place)) = entry_key(&mut fields) => {
+            let name = Masked::name(group.name);
+            let message = message!("'{}' is a key of an entry, and the entries of a group are a list", key);
+            let hint =
+                message!("write {}: [{{{}: ...}}], or '- {}: ...' on a line of its own", name, key, key);
+            scope.problems.error(place, message, hint);
         }
         (None, None) => {
             scope.problems.error(&node.place, "the group has neither entries nor a file", "write entries: []")

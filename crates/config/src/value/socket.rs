@@ -9,6 +9,9 @@ use crate::message::{Masked, Message, message};
 /// `sun_path` of Linux without its closing NUL.
 const LONGEST_SOCKET_PATH: usize = 107;
 
+/// The hint for a port that is none.
+const PORTS: &str = "the port is a number from 1 to 65535";
+
 /// A place to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Local {
@@ -51,7 +54,7 @@ pub(crate) fn remote(text: &str, base: &Path) -> Result<Address, (Message, Messa
         return bad("write host:port, such as redis.internal:6379".into());
     };
     let Some(port) = port_number(port).filter(|port| *port != 0) else {
-        return bad("the port is a number from 1 to 65535".into());
+        return bad(PORTS.into());
     };
     if let Some(v6) = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
         return match v6.parse::<SocketAddr>().is_err() && text.parse::<SocketAddr>().is_ok() {
@@ -97,6 +100,9 @@ fn local_hint(text: &str) -> Message {
         Some((host, Some(port))) if let Ok(ip) = host.parse::<std::net::Ipv6Addr>() => {
             message!("write [{}]:{}", ip, port)
         }
+        // A name is no address to listen on, whatever its port.
+        Some((host, None)) if is_local(host) => PORTS.into(),
+        None if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) => PORTS.into(),
         _ => match text.parse::<std::net::IpAddr>() {
             Ok(ip) => message!("add a port: {}", SocketAddr::new(ip, 6379)),
             Err(_) => {
@@ -105,6 +111,14 @@ fn local_hint(text: &str) -> Message {
             }
         },
     }
+}
+
+/// Whether a text is an address, or stands for some, as far as a listen address may begin with it.
+fn is_local(host: &str) -> bool {
+    let v6 = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    matches!(host, "" | "*" | "localhost")
+        || host.parse::<std::net::Ipv4Addr>().is_ok()
+        || v6.is_some_and(|v6| v6.parse::<std::net::Ipv6Addr>().is_ok())
 }
 
 fn port_number(text: &str) -> Option<u16> {

@@ -33,7 +33,7 @@ impl Groups<'_> {
                 scope.problems.error(&node.place, message, hint);
             }
             Value::Scalar(text) => {
-                if let Some(cidr) = self.address(text, &node.place, scope) {
+                if let Some(cidr) = self.address(text, id, &node.place, scope) {
                     add(id, source, cidr, &node.place, Meta::default(), policy, scope);
                 }
             }
@@ -72,7 +72,7 @@ impl Groups<'_> {
         let Some(mut fields) = Fields::of(node, "entry", &mut scope.problems) else { return };
         if let Some((place, node)) = fields.find("url") {
             let url = value::text(node, "url", &mut scope.problems);
-            return url::refuse(url, None, place, scope);
+            return url::refuse(url, self.named(id), place, scope);
         }
         if let Some(other) = fields.take("group") {
             if let Some(name) = value::text(other, "group", &mut scope.problems)
@@ -82,8 +82,7 @@ impl Groups<'_> {
                 self.includes.push(Include { from: id, to, place: other.place.clone() });
                 self.edges.entry(id).or_default().push(to);
             }
-            fields.finish(&mut scope.problems);
-            return;
+            return finish_include(fields, scope);
         }
         if let Some(host) = fields.take("host") {
             self.host(host, fields, &node.place, (id, source), scope);
@@ -97,7 +96,7 @@ impl Groups<'_> {
             )
             .and_then(|node| {
                 let text = value::text(node, "cidr", &mut scope.problems)?;
-                self.address(text, &node.place, scope)
+                self.address(text, id, &node.place, scope)
             });
         let meta = meta(&mut fields, scope);
         fields.finish(&mut scope.problems);
@@ -106,7 +105,12 @@ impl Groups<'_> {
         }
     }
 
-    fn address(&self, text: &str, place: &Position, scope: &mut Scope) -> Option<Cidr> {
+    /// The name of a group; `None`: it is a list of a listener or user.
+    fn named(&self, id: GroupId) -> Option<&str> {
+        self.ids.iter().find(|(_, known)| **known == id).map(|(name, _)| *name)
+    }
+
+    fn address(&self, text: &str, id: GroupId, place: &Position, scope: &mut Scope) -> Option<Cidr> {
         match text.parse() {
             Ok(cidr) => Some(cidr),
             Err(error) if value::is_name(text) && !error.is_understood() => {
@@ -121,6 +125,12 @@ impl Groups<'_> {
                 scope.problems.error(place, message!("'{}' is not an address", shown), hint);
                 None
             }
+            Err(_) if let Some(key) = key_of_text(text) => {
+                let message = message!("YAML reads this as text and not as the key '{}'", key);
+                let hint = message!("write {{{}: ...}} without quotes, and with a space behind the ':'", key);
+                scope.problems.error(place, message, hint);
+                None
+            }
             Err(CidrError::Space) if text.trim().contains([',', ' ']) => {
                 let message = message!("'{}' is one value, and no address", Masked::of(text));
                 let hint = "put a list in brackets, as in [office, 203.0.113.0/24]";
@@ -128,7 +138,7 @@ impl Groups<'_> {
                 None
             }
             Err(_) if url::is_url(text) => {
-                url::refuse(Some(text), None, place, scope);
+                url::refuse(Some(text), self.named(id), place, scope);
                 None
             }
             Err(error @ CidrError::HostName) => {
@@ -143,6 +153,26 @@ impl Groups<'_> {
         }
     }
 }
+
+/// Reports keys beside `group`: an included group has its own note, owner and end.
+fn finish_include(mut fields: Fields<'_>, scope: &mut Scope) {
+    for key in ["note", "owner", "until"] {
+        if let Some((place, _)) = fields.find(key) {
+            let message = message!("'{}' does not apply to a group here", key);
+            scope.problems.error(place, message, "set it in that group, or at its entries");
+        }
+    }
+    fields.finish(&mut scope.problems);
+}
+
+/// The key of an entry with which a text begins, as `{group:office}` and `group: office` do in quotes.
+fn key_of_text(text: &str) -> Option<&'static str> {
+    let text = text.trim_start_matches(['{', ' ']);
+    ENTRY_KEYS.into_iter().find(|key| text.strip_prefix(key).is_some_and(|rest| rest.starts_with(':')))
+}
+
+/// The keys that say what an entry is.
+pub(super) const ENTRY_KEYS: [&str; 3] = ["cidr", "host", "group"];
 
 /// `note`, `owner` and `until`, of an entry or a group.
 pub(super) fn meta(fields: &mut Fields<'_>, scope: &mut Scope) -> Meta {

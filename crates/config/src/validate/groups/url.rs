@@ -25,20 +25,15 @@ fn hint(url: &str, group: Option<&str>, scope: &Scope) -> Message {
     let directory = std::path::absolute(here).unwrap_or_else(|_| here.to_path_buf());
     let own = Masked::path(Path::new(main.file_name().unwrap_or(main.as_os_str())));
     message!(
-        "under groups, write {}: {{file: {}{}}}. Put this line into a crontab, with the address for URL (there, % is \\%): \
-         17 * * * * cd '{}' && curl -fsSo {}.new 'URL' && sed 's|{}|&.new|' '{}' >fetched-{}.check.yaml \
-         && portcullis check --no-secrets --no-host -c fetched-{}.check.yaml >/dev/null && mv {}.new {}",
+        "under groups, write {}: {{file: {}{}}}. Line for a crontab, with the address for URL (% is \\% there): \
+         17 * * * * cd '{}' && f={} && curl -fsSo $f.new 'URL' && sed \"s|$f|&.new|\" '{}' >$f.yaml \
+         && portcullis check --no-secrets --no-host -c $f.yaml >/dev/null && mv $f.new $f",
         name,
         file,
         select,
         Masked::path(&directory),
         file,
-        file,
-        own,
-        name,
-        name,
-        file,
-        file
+        own
     )
 }
 
