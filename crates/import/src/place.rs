@@ -7,6 +7,12 @@ use portcullis_config::message::{Harmless, Masked};
 
 use super::sources::{Net, Sources};
 
+/// The reason why a forward of UDP is left out.
+pub(super) const NO_UDP: &str =
+    "Redis uses TCP only, and Portcullis forwards no UDP: keep another program for this port";
+/// The reason why a revocation list for the certificate of a server is left out.
+pub(super) const NO_SERVER_CRL: &str = "there is no revocation list for the server's certificate, so a revoked one is accepted; tls.pin accepts one key only";
+
 /// An address to listen on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Bind {

@@ -11,7 +11,7 @@ use super::at::At;
 use super::draft::{Admission, Door, Draft, Limits, Name, Target};
 use super::express::{Entry, Lists, express};
 use super::notes::{Foreign, Notes};
-use super::place::{self, Bind};
+use super::place::{self, Bind, NO_UDP};
 use super::review::{Class, Review};
 use super::sources::{Net, Sources};
 use pattern::{Matches, Pattern};
@@ -115,9 +115,12 @@ impl Part<'_> {
         let lines = self.others.iter().map(|line| (At::from(line.number), Foreign(line.written)));
         Review::of(lines, notes, |Foreign(written), _| {
             match written.split_ascii_whitespace().collect::<Vec<_>>().as_slice() {
-                ["logfile" | "pidlogfile", _] | ["logcommon"] => {
+                ["logfile", _] | ["logcommon"] => {
                     Class::Harmless("logs go to standard error, the audit trail to audit: {path: ...}")
                 }
+                ["pidlogfile", _] => Class::Harmless(
+                    "no file with the process id is written: systemd and containers know the process",
+                ),
                 ["allow" | "deny", ..] => Class::doubtful("a rule has one pattern"),
                 _ => Class::doubtful("not a line that rinetd knows"),
             }
@@ -221,7 +224,13 @@ impl Forward<'_> {
         let global = read.rules(global);
         let own = read.rules(own);
         let Reading { deny, denied, reach, .. } = read;
-        let exact = allowed(global.as_ref()).and(&allowed(own.as_ref())).less(&denied);
+        let allowed_by_both = allowed(global.as_ref()).and(&allowed(own.as_ref()));
+        let exact = allowed_by_both.less(&denied);
+        if !exact.meets(&reach)
+            && let Some(why) = why_none(global.as_ref(), own.as_ref(), &allowed_by_both, &exact)
+        {
+            notes.remark(self.line.number, why);
+        }
         let allow = match (global, own) {
             (Some((_, global)), Some((entries, own))) if own.is_within(&global) => entries,
             (Some((entries, _)), _) | (None, Some((entries, _))) => entries,
@@ -248,6 +257,10 @@ impl Forward<'_> {
         let text = "rinetd up to 0.73 skips this line, since no global rule stands before it, and takes the first rule of \
                     the next forward instead; here only clients get in that pass in both ways";
         notes.remark(skipped.line, text);
+        if both.is_empty() && manual.meets(&reach) {
+            let text = "no client passes in both ways, so allow is empty: list the clients that may connect";
+            notes.remark(self.line.number, text);
+        }
         express(lists, &both, &reach, &Sources::default())
     }
 
@@ -270,6 +283,27 @@ type Allowed = (Vec<Entry>, Sources);
 
 fn allowed(part: Option<&Allowed>) -> Sources {
     part.map_or_else(Sources::all, |(_, sources)| sources.clone())
+}
+
+/// Returns the reason why rules admit no client that can reach the forward. `None`: no `allow` matches any client, which
+/// has notes of its own.
+fn why_none(
+    global: Option<&Allowed>,
+    own: Option<&Allowed>,
+    allowed_by_both: &Sources,
+    exact: &Sources,
+) -> Option<&'static str> {
+    let matches = |part: Option<&Allowed>| part.is_none_or(|(_, sources)| !sources.is_empty());
+    if !matches(global) || !matches(own) {
+        return None;
+    }
+    Some(if allowed_by_both.is_empty() {
+        "a client must match an allow before the first forward and an allow of this forward, and no address matches both"
+    } else if exact.is_empty() {
+        "every address that its allow lines match is denied by a deny line"
+    } else {
+        "no address that its allow lines match can reach the address that this forward listens on"
+    })
 }
 
 struct Reading<'n> {
@@ -345,7 +379,7 @@ fn forward(
 
 fn tcp_port(text: &str) -> Result<u16, &'static str> {
     match text.split_once('/') {
-        Some((_, "udp")) => Err("Redis speaks TCP, the gate forwards no UDP"),
+        Some((_, "udp")) => Err(NO_UDP),
         Some((number, "tcp")) => tcp_port(number),
         Some(_) => Err("not a port"),
         None => place::port(text).ok_or("not a port in digits"),

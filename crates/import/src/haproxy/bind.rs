@@ -150,7 +150,16 @@ impl<'l> Parameters<'l> {
                 "interface" | "namespace" => {
                     return Err("a listener cannot be bound to an interface or a namespace");
                 }
-                "strict-sni" => return Err("the gate serves clients that ask for another name too"),
+                "strict-sni" => {
+                    return Err(
+                        "it refuses clients that ask for another name (strict-sni), and the gate serves them",
+                    );
+                }
+                "crt-list" => {
+                    return Err(
+                        "a list of certificates (crt-list) is not read: write crt with each of its files",
+                    );
+                }
                 word if HARMLESS.contains(&word) => read.ignored.push(word),
                 word if HARMLESS_WITH_VALUE.contains(&word) || MORE_WITH_VALUE.contains(&word) => {
                     read.ignored.extend([word, value()?]);

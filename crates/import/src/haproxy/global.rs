@@ -71,7 +71,7 @@ impl Global {
             base => self.folder.absolute(&std::path::Path::new(base).join(name).display().to_string()),
         };
         match std::path::Path::new(&path).is_dir() {
-            true => Err("a folder of certificates: name each of them"),
+            true => Err("a folder of certificates is not read: write crt with each of its files"),
             false => Ok(path),
         }
     }

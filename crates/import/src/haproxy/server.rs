@@ -6,7 +6,7 @@ use super::global::Global;
 use super::section::Line;
 use crate::draft::{ClientTls, ServerTrust};
 use crate::notes::Notes;
-use crate::place;
+use crate::place::{self, NO_SERVER_CRL};
 use crate::review::Class;
 
 /// The servers of a proxy.
@@ -57,7 +57,7 @@ const HARMLESS: [&str; 26] = [
     "strict-maxconn",
 ];
 /// Parameters with a value that do not affect which clients get in.
-const HARMLESS_WITH_VALUE: [&str; 49] = [
+const HARMLESS_WITH_VALUE: [&str; 48] = [
     "addr",
     "agent-addr",
     "agent-inter",
@@ -71,7 +71,6 @@ const HARMLESS_WITH_VALUE: [&str; 49] = [
     "ciphers",
     "ciphersuites",
     "cookie",
-    "crl-file",
     "curves",
     "downinter",
     "error-limit",
@@ -123,6 +122,7 @@ struct Parameters<'l> {
     verify_host: Option<&'l str>,
     sni: Option<&'l str>,
     certificate: Option<&'l str>,
+    crl: Option<&'l str>,
     /// Whether the server has `weight 0`, so it gets no clients.
     is_idle: bool,
     ignored: Vec<&'l str>,
@@ -198,6 +198,7 @@ impl<'l> Parameters<'l> {
                 "verifyhost" => read.verify_host = Some(words.next()?),
                 "sni" => read.sni = Some(words.next()?),
                 "crt" => read.certificate = Some(words.next()?),
+                "crl-file" => read.crl = Some(words.next()?),
                 word if HARMLESS.contains(&word) => read.ignored.push(word),
                 word if HARMLESS_WITH_VALUE.contains(&word) || MORE_WITH_VALUE.contains(&word) => {
                     let value = words.next()?;
@@ -248,6 +249,10 @@ impl<'l> Parameters<'l> {
                 ServerTrust::Missing
             }
         };
+        if self.crl.is_some() {
+            let what = message!("'crl-file' of server {}", notes.quote(line.word(1)));
+            notes.left_out(line.number, what, NO_SERVER_CRL);
+        }
         let constant = |expression: &str| {
             Some(expression.strip_prefix("str(")?.strip_suffix(')')?.trim_matches('"').to_owned())
         };

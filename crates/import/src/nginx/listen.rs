@@ -4,7 +4,7 @@ use portcullis_config::message::message;
 
 use super::directive::Directive;
 use crate::notes::Notes;
-use crate::place::{self, Bind};
+use crate::place::{self, Bind, NO_UDP};
 
 /// One `listen` directive.
 #[derive(Clone, Debug)]
@@ -51,7 +51,7 @@ impl Listen {
             match word.as_str() {
                 "ssl" => form.tls = true,
                 "proxy_protocol" => form.proxy = true,
-                "udp" | "quic" => return Err("Redis speaks TCP, the gate forwards no UDP"),
+                "udp" | "quic" => return Err(NO_UDP),
                 "ipv6only=off" => dual = true,
                 "ipv6only=on" => dual = false,
                 word if HARMLESS.iter().any(|known| word.starts_with(known)) => ignored.push(word),

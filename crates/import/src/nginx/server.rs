@@ -117,6 +117,8 @@ impl Server<'_> {
                 return;
             }
         };
+        let doubt = tls.as_ref().and_then(|_| self.settings.tls.doubt(notes));
+        let review = &review.clone().or_doubt_at(doubt);
         let port = binds.iter().find_map(Bind::port);
         let name = port.map_or_else(|| "local".to_owned(), |port| format!("public-{port}"));
         let reach = binds.iter().fold(Sources::default(), |reach, bind| reach.or(&bind.reach()));

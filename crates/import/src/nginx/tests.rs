@@ -388,3 +388,38 @@ stream {
     }
     assert!(notes.contains("ssl_protocols"), "{notes}");
 }
+
+/// nginx refuses the certificate of a client that is below too many CAs, and the gate accepts it.
+#[test]
+fn certificates_below_many_authorities_are_in_doubt() {
+    let admitted = |directives: &str| {
+        let text = format!(
+            "server {{ listen 6379 ssl; ssl_certificate a.pem; ssl_certificate_key a.key; \
+             ssl_client_certificate ca.pem; {directives} allow 10.0.0.1; deny all; proxy_pass 10.0.0.5:6379; }}"
+        );
+        let Imported { yaml, notes } =
+            import_text(Format::Nginx, &text, std::path::Path::new("/etc/nginx.conf"));
+        let noted = notes.contains("note: nginx limits the CAs between a client's certificate and client_ca");
+        (yaml.unwrap().contains("10.0.0.1"), noted)
+    };
+    for (directives, is_admitted) in [
+        ("ssl_verify_client on;", false),
+        ("ssl_verify_client on; ssl_verify_depth 2;", false),
+        ("ssl_verify_client on; ssl_verify_depth x;", false),
+        ("ssl_verify_client on; ssl_verify_depth 6;", true),
+        // A client gets in without a certificate, too.
+        ("ssl_verify_client optional; ssl_verify_depth 1;", true),
+        ("ssl_verify_depth 1;", true),
+    ] {
+        assert_eq!(admitted(directives), (is_admitted, !is_admitted), "{directives}");
+    }
+}
+
+#[test]
+fn a_revocation_list_for_the_server_is_noted() {
+    let imported = nginx(
+        "server { listen 6379; allow 10.0.0.1; deny all; proxy_pass 10.0.0.5:6379; proxy_ssl_crl gone.pem; }",
+    );
+    imported.says("not carried over: proxy_ssl_crl");
+    imported.says("a revoked one is accepted; tls.pin accepts one key only");
+}

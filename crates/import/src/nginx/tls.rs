@@ -8,6 +8,7 @@ use crate::at::At;
 use crate::draft::{ClientCertificates, ClientTls, ServerTls, ServerTrust};
 use crate::files::Folder;
 use crate::notes::Notes;
+use crate::place::NO_SERVER_CRL;
 use crate::review::Class;
 
 /// A value, and the place that sets it. `None` if nothing sets it.
@@ -21,7 +22,13 @@ pub(super) struct ServerSide {
     client_ca: Set,
     crl: Set,
     verify: Set,
+    depth: Set,
 }
+
+/// The most intermediate CAs that the gate accepts between the certificate of a client and its CA.
+const MOST_INTERMEDIATES: u32 = 6;
+/// Those that nginx accepts where `ssl_verify_depth` is not set.
+const DEPTH_OF_NGINX: &str = "1";
 
 impl ServerSide {
     pub(super) fn directive(&mut self, directive: &Directive, on: Option<bool>) -> Class {
@@ -34,11 +41,7 @@ impl ServerSide {
             ("ssl_crl", _) => self.crl = Some(set),
             ("ssl_verify_client", Some(_)) => self.verify = Some(set),
             ("ssl_verify_client", _) if value == "optional" => self.verify = Some(set),
-            ("ssl_verify_depth", _) => {
-                return Class::Harmless(
-                    "the gate does not count the certificates between a client's and its CA's",
-                );
-            }
+            ("ssl_verify_depth", _) => self.depth = Some(set),
             ("ssl_trusted_certificate", _) => {
                 return Class::Harmless("only the CAs of ssl_client_certificate are taken");
             }
@@ -59,7 +62,23 @@ impl ServerSide {
             client_ca: self.client_ca.or_else(|| around.client_ca.clone()),
             crl: self.crl.or_else(|| around.crl.clone()),
             verify: self.verify.or_else(|| around.verify.clone()),
+            depth: self.depth.or_else(|| around.depth.clone()),
         }
+    }
+
+    /// Returns the place of the directive by which nginx may refuse the certificate of a client that the gate accepts: one
+    /// below more intermediate CAs. `None` if there is none.
+    pub(super) fn doubt(&self, notes: &mut Notes) -> Option<At> {
+        let (at, _) = self.verify.as_ref().filter(|(_, verify)| verify == "on")?;
+        let depth = self.depth.as_ref().map_or(DEPTH_OF_NGINX, |(_, depth)| depth.as_str());
+        if depth.parse().is_ok_and(|depth: u32| depth >= MOST_INTERMEDIATES) {
+            return None;
+        }
+        let at = self.depth.as_ref().map_or(at, |(at, _)| at);
+        let text = "nginx limits the CAs between a client's certificate and client_ca (ssl_verify_depth, 1 by default), and \
+                    the gate accepts more: list the clients in allow if every certificate below client_ca may connect";
+        notes.remark(at, text);
+        Some(at.clone())
     }
 
     /// Returns the TLS settings of a listener.
@@ -119,9 +138,12 @@ impl UpstreamSide {
             ("proxy_ssl_name", _) => self.name = set,
             ("proxy_ssl_certificate", _) => self.certificate = set,
             ("proxy_ssl_certificate_key", _) => self.key = set,
-            ("proxy_ssl_crl" | "proxy_ssl_verify_depth", _) => {
+            ("proxy_ssl_crl", _) => {
+                return Class::Harmless(NO_SERVER_CRL);
+            }
+            ("proxy_ssl_verify_depth", _) => {
                 return Class::Harmless(
-                    "it is about the server's certificate, and the gate has no such setting",
+                    "the gate does not count the CAs above the server's certificate; tls.pin accepts one key only",
                 );
             }
             ("proxy_ssl_password_file", _) => {

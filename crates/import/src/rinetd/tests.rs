@@ -51,7 +51,7 @@ fn every_line_that_is_left_out_is_named() {
     let imported = rinetd(FILE);
     for note in [
         "old.conf:9: not carried over: [timeout=1200,src=10.0.0.1]: ",
-        "old.conf:10: not carried over: 0.0.0.0 5353/udp 10.0.0.5 53/udp: Redis speaks TCP",
+        "old.conf:10: not carried over: 0.0.0.0 5353/udp 10.0.0.5 53/udp: Redis uses TCP only",
         "old.conf:11: not carried over: allow 10.*: it belongs to a forward that is not carried over",
         "old.conf:13: not carried over: logfile /var/log/rinetd.log: ",
     ] {
@@ -107,6 +107,27 @@ fn the_line_that_rinetd_skips_admits_no_client() {
         let imported = rinetd(&text);
         assert_eq!(imported.admitted("public-6379", &probes), ["10.0.0.1"], "{text}");
         assert!(!imported.notes.contains("0.73"), "{}", imported.notes);
+    }
+}
+
+/// A listener that admits no client has a note that says why.
+#[test]
+fn an_empty_allow_has_a_reason() {
+    for (text, why) in [
+        (
+            "allow 10.1.*\n0.0.0.0 6379 a.b 1\nallow 10.2.*\n",
+            "old.conf:2: note: a client must match an allow before",
+        ),
+        ("0.0.0.0 6379 a.b 1\nallow 10.0.0.1\ndeny 10.0.0.*\n", "is denied by a deny line"),
+        ("127.0.0.1 6379 a.b 1\nallow 2001:db8::1\n", "can reach the address that this forward listens on"),
+        (
+            "0.0.0.0 6379 a.b 1\nallow 10.0.0.1\nallow 10.0.0.2\n0.0.0.0 6380 a.b 1\ndeny 10.0.0.2\n",
+            "old.conf:1: note: no client passes in both ways, so allow is empty",
+        ),
+    ] {
+        let imported = rinetd(text);
+        imported.says(why);
+        imported.says("listener 'public-6379' admits no client: its allow is empty");
     }
 }
 

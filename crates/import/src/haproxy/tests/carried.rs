@@ -96,6 +96,36 @@ backend b
     assert!(notes.contains(":10: note: HAProxy does not verify the server's certificate"), "{notes}");
 }
 
+#[test]
+fn a_revocation_list_for_the_server_is_noted() {
+    let text =
+        "listen a\n bind :6379\n server s 10.0.0.5:6380 ssl ca-file ca.pem crl-file gone.pem weight 5\n";
+    let Imported { yaml, notes } =
+        import_text(Format::Haproxy, text, std::path::Path::new("/etc/haproxy.cfg"));
+    assert!(yaml.is_some(), "{notes}");
+    assert!(
+        notes.contains(":3: not carried over: 'crl-file' of server s: there is no revocation list"),
+        "{notes}"
+    );
+    assert!(notes.contains("'weight 5' of server s: the gate probes"), "{notes}");
+}
+
+/// A listener is left out rather than served with other certificates, and the note says what to write.
+#[test]
+fn lists_and_folders_of_certificates_are_left_out() {
+    for (bind, why) in [
+        ("crt-list /etc/list.txt", "a list of certificates (crt-list) is not read: write crt"),
+        ("crt a.pem crt-list /etc/list.txt", "a list of certificates (crt-list) is not read: write crt"),
+        ("crt /etc", "a folder of certificates is not read: write crt"),
+        ("crt a.pem strict-sni", "it refuses clients that ask for another name (strict-sni)"),
+    ] {
+        let text = format!("listen a\n bind :6379 ssl {bind}\n server x 10.0.0.5:6379\n");
+        let Imported { yaml, notes } = import_text(Format::Haproxy, &text, std::path::Path::new("-"));
+        assert_eq!(yaml, None, "{bind}: {notes}");
+        assert!(notes.contains(why), "{notes}");
+    }
+}
+
 /// A socket file never gives more access than the one that HAProxy creates.
 #[test]
 fn socket_files_keep_their_mode() {
