@@ -11,7 +11,7 @@ use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use portcullis_config::{Admin, Config, ConfigFile, Reload};
+use portcullis_config::{Admin, Bind, Config, ConfigFile, Origin, Reload};
 use tokio::sync::mpsc;
 use tokio::task::spawn_local;
 
@@ -64,8 +64,7 @@ pub(crate) fn run(config: Config, sources: Vec<ConfigFile>) -> Result<ExitCode, 
     let generation = process.store.current();
     let config = generation.config();
     let bound = bind_all(config, |_| true)?;
-    let bind_admin = |admin: &Admin| admin::Bound::bind(admin.bind(), config.limits().tcp());
-    let admin = config.admin().map(bind_admin).transpose()?;
+    let admin = config.admin().map(|admin| bind_admin(admin, config)).transpose()?;
     let mut signals =
         control.block_on(async { Signals::listen() }).map_err(ThreadError::of("signal handling"))?;
     // The channel has space for one report from each worker and from the accept thread.
@@ -185,6 +184,14 @@ async fn keep(
     }
 }
 
+fn bind_admin(admin: &Admin, config: &Config) -> Result<admin::Bound, BindError> {
+    admin::Bound::bind(admin.bind(), config.limits().tcp()).map_err(|error| match config.origin() {
+        Origin::File(_) => error,
+        // The user may not know of the default.
+        Origin::Document(_) => BindError { owner: "--admin ADDRESS".to_owned(), ..error },
+    })
+}
+
 /// Serves the admin endpoint until the process exits, so that `/ready` reports the drain.
 fn serve_admin(
     process: &Arc<Process>,
@@ -210,6 +217,9 @@ fn announce(generation: &Generation) {
         for bind in listener.binds() {
             tracing::info!(listener = %listener.name(), %bind, %upstream, "listening");
         }
+    }
+    if let Some(admin) = config.admin() {
+        tracing::info!(bind = %Bind::from(admin.bind()), "admin endpoint listening");
     }
     tracing::info!(workers = generation.workers(), version = env!("CARGO_PKG_VERSION"), "started");
 }

@@ -91,6 +91,7 @@ fn the_last_good_policy_stays() {
     }
     let report = gate.reload_with(&base);
     assert_eq!((&report["result"], &report["generation"]), (&"unchanged".into(), &1.into()), "{report}");
+    gate.assert_log("the files have the content that is in force; there is nothing to apply");
     gate.assert_metric("config_last_reload_successful", &[], 1.0);
     post(&gate, 200);
     // The conflict has ended, so the same file is valid now.

@@ -184,7 +184,7 @@ impl Report {
         let (generation, trigger) = (self.generation, self.trigger);
         match self.result {
             ReloadResult::Unchanged => {
-                tracing::info!(%trigger, "reload: no file of the configuration has changed");
+                tracing::info!(%trigger, "reload: the files have the content that is in force; there is nothing to apply");
             }
             ReloadResult::Rejected => {
                 self.problems.iter().for_each(Problem::log);

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use portcullis_config::{Bind, Config, Tcp};
+use portcullis_config::{Bind, Config, Origin, Tcp};
 
 use crate::generation::listener::Listener;
 use crate::net::socket::{BindError, SocketFile, listen_tcp, listen_unix, set_options};
@@ -44,7 +44,10 @@ pub(crate) fn bind_all(config: &Config, is_wanted: impl Fn(&Bind) -> bool) -> Re
     for listener in config.listeners() {
         for bind in listener.binds().iter().filter(|bind| is_wanted(bind)) {
             bound.push(Bound::bind(bind, listener.limits().tcp()).map_err(|source| BindError {
-                owner: format!("listener '{}'", listener.name()),
+                owner: match config.origin() {
+                    Origin::File(_) => format!("listener '{}'", listener.name()),
+                    Origin::Document(_) => "--listen".to_owned(),
+                },
                 bind: bind.clone(),
                 source,
             })?);

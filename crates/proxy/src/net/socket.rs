@@ -228,7 +228,7 @@ pub(crate) fn set_options(socket: &SockRef<'_>, tcp: &Tcp) -> io::Result<()> {
 #[derive(Debug, thiserror::Error)]
 #[error("{owner}: cannot listen on {bind}: {source}{}", after_semicolon(bind_hint(bind, source)))]
 pub(crate) struct BindError {
-    /// The part of the configuration that has the address.
+    /// The part of the configuration, or the option of the command, that has the address.
     pub owner: String,
     /// The address.
     pub bind: Bind,
@@ -244,7 +244,7 @@ fn after_semicolon(hint: &str) -> String {
 pub(crate) fn bind_hint(bind: &Bind, error: &io::Error) -> &'static str {
     match (bind, error.kind()) {
         (Bind::Tcp { .. }, io::ErrorKind::AddrInUse) => {
-            "another process already listens there: stop it, or choose another port in 'bind'"
+            "another process already listens there: stop it, or choose another port"
         }
         (Bind::Tcp { .. }, io::ErrorKind::AddrNotAvailable) => "this machine has no such address",
         (Bind::Tcp { .. }, io::ErrorKind::PermissionDenied) => "ports below 1024 need CAP_NET_BIND_SERVICE",
