@@ -66,6 +66,44 @@ fn a_misspelled_command_has_a_suggestion() {
 }
 
 #[test]
+fn a_file_without_its_option_gets_a_tip() {
+    for arguments in
+        [&["check", "gate.yaml"][..], &["explain", "127.0.0.1", "gate.yaml"], &["run", "gate.yaml"]]
+    {
+        let output = portcullis(Path::new("."), arguments);
+        assert_eq!(output.status.code(), Some(64), "{arguments:?}");
+        let told = stderr(&output);
+        assert!(told.contains("tip: an option names the configuration: --config gate.yaml"), "{told}");
+    }
+}
+
+/// `explain` reads a command as the log prints it, and its next step admits the source.
+#[test]
+fn a_refusal_is_explained_with_its_next_step() {
+    let directory = tempfile::tempdir().expect("a scratch directory");
+    let path = directory.path();
+    let config =
+        CONFIG.replace("[127.0.0.1]}", "[office], acl: \"@public\"}") + "groups: {office: [127.0.0.1]}\n";
+    std::fs::write(path.join("gate.yaml"), config).expect("writable");
+    let explain = |more: &[&str]| portcullis(path, [&["explain", "--config", "gate.yaml"], more].concat());
+    let refused = explain(&["192.0.2.9"]);
+    assert_eq!(refused.status.code(), Some(1), "{}", stderr(&refused));
+    let text = stdout(&refused);
+    let step = text.lines().find_map(|line| line.strip_prefix("  to admit it: portcullis ")).expect("a step");
+    let done = portcullis(path, step.split(' '));
+    assert_eq!(done.status.code(), Some(0), "{step}: {}", stderr(&done));
+    assert_eq!(explain(&["192.0.2.9"]).status.code(), Some(0));
+    for (words, said) in
+        [(&["my-host"][..], "'my-host' is not an address"), (&["::1", "--listener", "other"], "'other'")]
+    {
+        let told = stderr(&explain(words));
+        assert!(told.contains(said), "{told}");
+    }
+    let text = stdout(&explain(&["127.0.0.1", "--command", "config|get"]));
+    assert!(text.contains("config get refused: ") && text.contains("'config|get' command"), "{text}");
+}
+
+#[test]
 fn the_variable_names_the_file_of_every_command() {
     let directory = tempfile::tempdir().expect("a scratch directory");
     let path = directory.path();

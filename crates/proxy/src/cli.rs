@@ -22,8 +22,10 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand};
 use portcullis_config::default_path;
+use portcullis_config::message::Masked;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 /// EX_USAGE of sysexits.h.
@@ -102,6 +104,9 @@ fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => {
             // A reader that closes the pipe has read enough.
             let _ = error.print();
+            if let Some(tip) = tip_for_file(&error) {
+                let _ = writeln!(io::stderr().lock(), "\n  tip: {tip}");
+            }
             return if error.use_stderr() { ExitCode::from(BAD_USAGE) } else { ExitCode::SUCCESS };
         }
     };
@@ -123,6 +128,16 @@ fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Man(args) => man::run(&args),
         Command::Version(args) => version::run(&args),
     }
+}
+
+/// A tip for a configuration that is named without its option.
+fn tip_for_file(error: &clap::Error) -> Option<String> {
+    let word = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(word)) if error.kind() == ErrorKind::UnknownArgument => word,
+        _ => return None,
+    };
+    let is_file = word.ends_with(".yaml") || word.ends_with(".yml") || Path::new(word).is_file();
+    is_file.then(|| format!("an option names the configuration: --config {}", shell_word(word)))
 }
 
 /// The definition of all commands and options.
@@ -180,6 +195,16 @@ fn print(text: &[u8]) -> ExitCode {
             say(format_args!("cannot write to standard output: {error}"));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Returns the message with the word that the user typed in place of its mask: the user has just typed it, so the
+/// terminal shows it already. A word that may hold a password, as a URL does, stays hidden.
+fn naming(message: &str, word: &str) -> String {
+    let is_plain = word.chars().all(|c| c.is_ascii_alphanumeric() || "._-:/[]*".contains(c));
+    match is_plain {
+        true => message.replace(&format!("'{}'", Masked::of(word)), &format!("'{word}'")),
+        false => message.to_owned(),
     }
 }
 

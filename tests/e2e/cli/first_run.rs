@@ -116,6 +116,51 @@ fn init_asks_on_a_terminal() {
     assert!(!directory.path().join("portcullis.yaml").exists());
 }
 
+/// Answers that contradict each other are asked again, from the earlier one.
+#[test]
+fn init_goes_back_to_an_earlier_answer() {
+    let directory = tempfile::tempdir().expect("a scratch directory");
+    let password = directory.path().join("password");
+    fs::write(&password, "canary-82\n").expect("writable");
+    fs::set_permissions(&password, fs::Permissions::from_mode(0o600)).expect("ours");
+    let typed = "\nredis\nredis:6379\n0.0.0.0/0\nhunter2\npassword\n192.0.2.0/24\npassword\n";
+    let output = on_a_terminal(directory.path(), typed);
+    let screen = stdout(&output);
+    assert_eq!(output.status.code(), Some(0), "{screen}");
+    for shown in [
+        "'redis' is not a valid upstream address",
+        "cannot read the password from this file: no such file or directory",
+        "These answers do not fit together",
+        "wrote portcullis.yaml",
+    ] {
+        assert!(screen.contains(shown), "{shown} is not in {screen}");
+    }
+    let checked = portcullis(directory.path(), ["check", "--no-host", "--strict"]);
+    assert_eq!(checked.status.code(), Some(0), "{}", stderr(&checked));
+    assert!(stdout(&checked).contains("redis:6379, with a password"), "{}", stdout(&checked));
+}
+
+#[test]
+fn an_option_whose_address_is_taken_is_named() {
+    let directory = tempfile::tempdir().expect("a scratch directory");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let taken = taken.local_addr().map(|address| (taken, address.to_string())).expect("its address");
+    for (listen, admin, said) in [
+        (taken.1.as_str(), "off", "--listen: cannot listen on"),
+        ("unix:gate.sock", taken.1.as_str(), "--admin ADDRESS: cannot listen on"),
+    ] {
+        let arguments =
+            ["run", "--listen", listen, "--to", "r:1", "--allow", "127.0.0.1", "unix", "--admin", admin];
+        let output = portcullis(directory.path(), arguments);
+        assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+        let log = stderr(&output);
+        assert!(
+            log.contains(said) && log.contains("choose another port") && !log.contains("'bind'"),
+            "{log}"
+        );
+    }
+}
+
 #[test]
 fn a_forward_without_a_file() {
     let redis = Redis::plain();
@@ -131,6 +176,7 @@ fn a_forward_without_a_file() {
     let (read, _) = gate.connect_from("127.0.0.2", "127.0.0.1").read_to_end();
     assert_eq!(read, b"-DENIED source address not allowed\r\n");
     gate.assert_log("PORTCULLIS_CONFIG is ignored");
+    gate.assert_log("admin endpoint listening");
     let report = gate.reload();
     assert_eq!(report["result"], "unchanged", "{report}");
 }

@@ -104,6 +104,25 @@ fn the_exact_end_is_printed() {
     }
 }
 
+/// An entry that has ended admits no client, so adding one is a mistake. So are a name, and the group in second place.
+#[test]
+fn mistakes_on_the_command_line_have_a_remedy() {
+    let files = Files::new(CONFIG);
+    for (words, said) in [
+        (
+            "add partners 198.51.100.9 --until 2020-01-01T00:00:00Z",
+            "has passed: the entry would have ended at 2020",
+        ),
+        ("add partners 198.51.100.9 --until 2020-01-01", "to end an entry now, remove it"),
+        ("add 198.51.100.9 partners", "the group comes first: portcullis groups add partners 198.51.100.9"),
+        ("remove 198.51.100.9 partners", "portcullis groups remove partners 198.51.100.9"),
+        ("add partners home.example.org", "write {host: home.example.org} into the group in the file"),
+    ] {
+        files.groups(words).assert_exit(64).assert_says(&[said]);
+        assert_eq!(files.read("portcullis.yaml"), CONFIG, "{words}");
+    }
+}
+
 #[test]
 fn groups_are_created_and_deleted() {
     let files = Files::new(CONFIG);

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use portcullis_config::{
-    Acl, Address, AdminBind, AuditPath, Bind, Config, Connections, Listener, LoadOptions, Loaded, Problem,
-    ScriptLogin, Severity, Upstream, User, load,
+    Acl, Address, AdminBind, AuditPath, Auth, Bind, Config, Connections, Listener, LoadOptions, Loaded,
+    Problem, ScriptLogin, Severity, Upstream, User, load,
 };
 use serde_json::{Value, json};
 
@@ -123,7 +123,9 @@ fn summary(config: &Config, answers: Option<&Answers>, problems: &[Problem]) -> 
         lines.push(format!("  {}", describe_listener(config, listener, answers.is_some())));
     }
     lines.push("upstreams".to_owned());
-    lines.extend(config.upstreams().iter().map(|upstream| format!("  {}", describe_upstream(upstream))));
+    for upstream in config.upstreams() {
+        lines.push(format!("  {}", describe_upstream(upstream, must_log_in(config, upstream))));
+    }
     if !config.users().is_empty() {
         lines.push("users".to_owned());
         lines.extend(config.users().iter().map(|user| format!("  {}", describe_user(config, user))));
@@ -217,12 +219,19 @@ fn is_unspecified(addr: &std::net::SocketAddr) -> bool {
     matches!(addr, std::net::SocketAddr::V6(v6) if v6.ip().is_unspecified())
 }
 
-fn describe_upstream(upstream: &Upstream) -> String {
+/// Whether a listener with `auth: trust` uses the upstream: where Redis asks for a password, only the proxy can log in.
+fn must_log_in(config: &Config, upstream: &Upstream) -> bool {
+    let mut listeners = config.listeners().iter();
+    listeners.any(|listener| listener.upstream().name() == upstream.name() && listener.auth() == Auth::Trust)
+}
+
+fn describe_upstream(upstream: &Upstream, must_log_in: bool) -> String {
     let place = match upstream.sentinel() {
         Some(sentinel) => format!("master {} of the sentinels {}", sentinel.master(), list(sentinel.nodes())),
         None => list(upstream.addresses()),
     };
     let login = match upstream.credentials().map(|credentials| credentials.username()) {
+        None if must_log_in => ", without a password",
         None => "",
         Some(None) => ", with a password",
         Some(Some(_)) => ", with user and password",

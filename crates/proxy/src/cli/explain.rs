@@ -8,7 +8,7 @@ use portcullis_config::{Config, LoadOptions, Severity, load};
 
 use super::check::report;
 use super::resolve::Answers;
-use super::{BAD_CONFIG, BAD_USAGE, config_path, say, shell_word};
+use super::{BAD_CONFIG, BAD_USAGE, config_path, naming, say, shell_word};
 use crate::clock::wall_clock;
 use crate::generation::explain::{Answer, AskedAddress, Question, as_json, as_text, listeners};
 use crate::generation::logins::Logins;
@@ -42,7 +42,7 @@ pub fn run(args: &ExplainArgs) -> ExitCode {
     let source = match AskedAddress::parse(&args.source) {
         Ok(source) => source,
         Err(why) => {
-            say(format_args!("{why}"));
+            say(format_args!("{}", naming(&why.to_string(), &args.source)));
             return ExitCode::from(BAD_USAGE);
         }
     };
@@ -57,7 +57,8 @@ pub fn run(args: &ExplainArgs) -> ExitCode {
     let asked = match listeners(&config, args.listener.as_deref()) {
         Ok(asked) => asked,
         Err(why) => {
-            say(format_args!("{why}"));
+            let named = args.listener.as_deref().unwrap_or_default();
+            say(format_args!("{}", naming(&why.to_string(), named)));
             return ExitCode::from(BAD_USAGE);
         }
     };

@@ -32,6 +32,8 @@ pub struct GroupsArgs {
 #[derive(Clone, Debug, Subcommand)]
 enum GroupsCommand {
     /// List all groups: number of entries, next expiry, listeners and users that use them
+    ///
+    /// Host names are counted, because the file has no addresses for them. 'groups show' asks the running proxy for these.
     List(show::ListArgs),
     /// Show the entries of a group with file and line
     Show(show::ShowArgs),

@@ -63,6 +63,22 @@ fn every_command_has_a_manual_page_and_completions() {
 }
 
 #[test]
+fn a_file_without_its_option_gets_a_tip() {
+    let tip =
+        |words: &[&str]| tip_for_file(&Cli::try_parse_from([&["portcullis"], words].concat()).unwrap_err());
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let there = file.path().to_str().unwrap();
+    assert_eq!(
+        tip(&["check", "my gate.yaml"]).as_deref(),
+        Some("an option names the configuration: --config 'my gate.yaml'")
+    );
+    assert!(tip(&["run", there]).unwrap().ends_with(&format!("--config {there}")));
+    for words in [&["check", "--file"][..], &["check", "gate"], &["walk"], &["check", "--config"]] {
+        assert_eq!(tip(words), None, "{words:?}");
+    }
+}
+
+#[test]
 fn usage() {
     let parse = |words: &[&str]| Cli::try_parse_from([&["portcullis"], words].concat());
     for words in [&["run"][..], &["run", "--config", "a.yaml"], &["run", "-c", "a.yaml"], &["hash-password"]]

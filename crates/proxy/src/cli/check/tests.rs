@@ -62,10 +62,23 @@ groups:
     let text = summary(&config, None, &[]);
     assert!(text.contains("passthrough, 1 host name allowed\n"), "{text}");
     assert!(text.contains("passthrough, 1 entry and 3 host names allowed\n"), "{text}");
+    assert!(text.contains("main: 10.0.0.5:6379\n"), "clients log in there: {text}");
     let listener = |index: usize, resolved| hosts::allowed(&config, index, resolved);
     assert_eq!(listener(0, true).as_deref(), Some("0 entries with the addresses of 1 host name"));
     let value = as_json(true, Some(&config), None, &[]);
     assert_eq!(value["listeners"][1]["allowed_hosts"], 3);
+}
+
+/// Redis may need no password, so this is no warning; but a forgotten password shows.
+#[test]
+fn an_upstream_without_a_login_is_named() {
+    let (_dir, Loaded { config, warnings }) = loaded(
+        "listeners: [{name: a, bind: 127.0.0.1:6379, upstream: main, allow: [192.0.2.1], auth: trust, acl: \"@public\"}]\n\
+         upstreams: {main: {address: 10.0.0.5:6379}}\n",
+    );
+    assert!(warnings.is_empty(), "{warnings:?}");
+    let text = summary(&config, None, &[]);
+    assert!(text.contains("main: 10.0.0.5:6379, without a password\n"), "{text}");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::report::{as_json, consequences, done, json_error, text_of};
 use super::{Common, fail, print, warn};
 use crate::cli::check::report;
-use crate::cli::{BAD_CONFIG, BAD_USAGE};
+use crate::cli::{BAD_CONFIG, BAD_USAGE, shell_word};
 use crate::clock::wall_clock;
 
 /// Concurrent edits of one file wait for each other only while it is replaced: the later one retries this often.
@@ -95,7 +95,7 @@ pub(super) struct DeleteArgs {
 pub(super) fn add(args: &AddArgs) -> ExitCode {
     let entries = match new_entries(args) {
         Ok(entries) => entries,
-        Err(error) => return bad(&error, args.common.json),
+        Err(error) => return bad(&error, ("add", &args.group), args.common.json),
     };
     change(&args.common, &args.writing, |config, options| edit::add(config, &args.group, &entries, options))
 }
@@ -104,7 +104,7 @@ pub(super) fn remove(args: &RemoveArgs) -> ExitCode {
     let cidrs = args.cidr.iter().map(|text| NewEntry::parse(text).map(|entry| entry.cidr()));
     let cidrs: Vec<_> = match cidrs.collect() {
         Ok(cidrs) => cidrs,
-        Err(error) => return bad(&error, args.common.json),
+        Err(error) => return bad(&error, ("remove", &args.group), args.common.json),
     };
     change(&args.common, &args.writing, |config, options| edit::remove(config, &args.group, &cidrs, options))
 }
@@ -185,9 +185,14 @@ fn next(reload: Reload) -> &'static str {
     }
 }
 
-/// A bad word on the command line.
-fn bad(error: &BadEntry, json: bool) -> ExitCode {
-    let hint = error.hint();
+/// A bad word on the command line of this subcommand, which was given this group.
+fn bad(error: &BadEntry, (subcommand, group): (&str, &str), json: bool) -> ExitCode {
+    let hint = match error {
+        BadEntry::Address { text, .. } if NewEntry::parse(group).is_ok() => {
+            format!("the group comes first: portcullis groups {subcommand} {} {group}", shell_word(text))
+        }
+        _ => error.hint(),
+    };
     if json {
         let error = json!({"kind": "bad_entry", "message": error.to_string(), "hint": hint});
         print(&format!("{:#}\n", json!({"ok": false, "error": error})));

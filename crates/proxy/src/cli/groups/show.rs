@@ -18,7 +18,7 @@ use crate::cli::check::hosts::count;
 use crate::clock::wall_clock;
 use crate::generation::explain::moment;
 
-/// List all groups.
+/// List all groups. Host names are counted: 'groups show' asks the running proxy for their addresses.
 #[derive(clap::Args, Clone, Debug)]
 pub(super) struct ListArgs {
     #[command(flatten)]

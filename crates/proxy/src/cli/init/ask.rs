@@ -8,6 +8,7 @@ use portcullis_config::message::Masked;
 use portcullis_config::{LoadOptions, Problem, Severity, read_document};
 
 use super::super::forward::{Comments, ForwardArgs};
+use super::super::naming;
 use super::{ALLOW, LISTEN, TO, with_defaults};
 
 /// The questions ended before the last answer.
@@ -41,6 +42,10 @@ enum Kind {
 /// The hint for a file that cannot be used. A user may have typed the password.
 const FILE_HINT: &str =
     "type the name of a file that holds the password, not the password itself; or only Enter";
+
+/// The hint for a password file that contradicts the networks: the loader's own names keys of the file.
+const BOTH_HINT: &str =
+    "name the networks; or press Enter at the last question, and clients send the password themselves";
 
 const QUESTIONS: [Question; 4] = [
     Question {
@@ -148,7 +153,11 @@ impl Question {
         match QUESTIONS[..number].iter().position(is_at) {
             None => Ok(Judged { told, verdict: Verdict::Good }),
             Some(earlier) => {
-                let told = problems.iter().filter(|problem| is_error(problem)).map(Told::of).collect();
+                let mut told: Vec<Told> =
+                    problems.iter().filter(|problem| is_error(problem)).map(Told::of).collect();
+                if let (Kind::SecretFile, Some(last)) = (self.kind, told.last_mut()) {
+                    last.hint = Some(BOTH_HINT.to_owned());
+                }
                 Ok(Judged { told, verdict: Verdict::Back(earlier) })
             }
         }
@@ -212,12 +221,9 @@ impl Told {
         }
     }
 
-    /// Names the word that the user typed, where the loader hides it: the user sees it one line above.
+    /// Names the word that the user typed, where the loader hides it.
     fn naming(mut self, word: &str) -> Self {
-        if word.chars().all(|c| c.is_ascii_alphanumeric() || "._-:/[]*".contains(c)) {
-            let hidden = format!("'{}'", Masked::of(word));
-            self.message = self.message.replace(&hidden, &format!("'{word}'"));
-        }
+        self.message = naming(&self.message, word);
         self
     }
 

@@ -1,5 +1,6 @@
 //! Explains the decision about a user and a command, with the same plan that judges the commands of clients.
 
+use portcullis_acl::command_rule::nearest;
 use portcullis_acl::{CommandPlan, Judgement, Permit, UnixSeconds};
 use portcullis_config::{Acl, Auth, Config, Listener};
 use portcullis_resp::command::keys::{self, Frame};
@@ -103,6 +104,8 @@ struct CommandRights {
     by: Vec<&'static str>,
     /// The error reply that the client would get. `None` if the command is allowed.
     reply: Option<String>,
+    /// What to say about a name that no known version of Redis has.
+    unknown: Option<String>,
 }
 
 impl Rights {
@@ -140,12 +143,14 @@ impl Rights {
         });
         let command = self.command.as_ref().map(|command| {
             let reply = command.reply.as_ref().map(|reply| format!(", reply: {reply}"));
+            let unknown = command.unknown.as_ref().map(|unknown| format!("; {unknown}"));
             format!(
-                "{listener}: {} {}: {}{}",
+                "{listener}: {} {}: {}{}{}",
                 command.line.escape_debug(),
                 word(command.allowed),
                 command.why,
-                reply.unwrap_or_default()
+                reply.unwrap_or_default(),
+                unknown.unwrap_or_default()
             )
         });
         user.into_iter().chain(command)
@@ -214,15 +219,17 @@ fn command_rights(
     user: Option<&str>,
     command: &Command,
 ) -> CommandRights {
+    let name = scan::arguments(&command.frame).next().unwrap_or_default();
+    let known = lookup(name).unwrap_or(CommandId::UNKNOWN);
+    let unknown = (known == CommandId::UNKNOWN).then(|| about_unknown(name));
     let answer = |allowed, why: String, by: Vec<&'static str>, reply| CommandRights {
         line: command.line.clone(),
         allowed,
         why,
         by,
         reply,
+        unknown: unknown.clone(),
     };
-    let name = scan::arguments(&command.frame).next().unwrap_or_default();
-    let known = lookup(name).unwrap_or(CommandId::UNKNOWN);
     let before_login = matches!(known, id::AUTH | id::HELLO | id::RESET | id::QUIT);
     if listener.auth() == Auth::Users && user.is_none() && !before_login {
         let why = "the client must log in first; name the user with --user".to_owned();
@@ -264,6 +271,13 @@ fn command_rights(
         }
         Judgement::More => answer(false, "the command cannot be judged".to_owned(), Vec::new(), None),
     }
+}
+
+/// Says that no known version of Redis has a command, and which one was probably meant.
+fn about_unknown(name: &[u8]) -> String {
+    let name = String::from_utf8_lossy(name).to_ascii_lowercase();
+    let meant = nearest(&name).map(|meant| format!(", did you mean {meant}?"));
+    format!("no known version of Redis has this command{}", meant.unwrap_or_default())
 }
 
 /// The user name in refusals for a client without a user.

@@ -266,6 +266,20 @@ fn a_command_is_repeated_by_its_name_and_keys() {
     assert!(!error.to_string().contains("CANARY"), "{error}");
 }
 
+/// Without rules a misspelled command is allowed, and Redis refuses it.
+#[test]
+fn a_misspelled_command_is_named() {
+    let (text, json) = rights("127.0.0.1", None, Some("FLUSHAL"));
+    assert!(
+        text.contains("inside: FLUSHAL allowed: no rules apply; no known version of Redis has this command, did you mean"),
+        "{text}"
+    );
+    assert!(text.to_lowercase().contains("flushall"), "{text}");
+    assert_eq!(json["listeners"][1]["command"]["reason"], "no rules apply");
+    let (text, _) = rights("127.0.0.1", None, Some("GET a"));
+    assert!(!text.contains("known version"), "{text}");
+}
+
 /// The log and NOPERM print a subcommand as `config|get`.
 #[test]
 fn the_name_of_a_subcommand_is_understood() {
