@@ -7,9 +7,15 @@ use x509_parser::oid_registry::{
 };
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate, X509Version};
 
+/// Automatic renewal happens earlier than this; when so little time is left, it has failed. For certificates of a few
+/// days or hours it is a quarter of their validity.
+const SOON: i64 = 14 * 24 * 3600;
+
 /// A certificate, read. It proves nothing: that is rustls's part.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
+    /// The subject, as `openssl x509 -noout -subject` prints it. Its maker chose the text.
+    pub subject: String,
     /// The DNS names it is for, in small letters: those of the subject's alternative name, or where it has none the
     /// subject's common name.
     pub names: Vec<String>,
@@ -38,12 +44,23 @@ impl Facts {
         }
         let purposes = certificate.extended_key_usage().ok().flatten().map(|extension| extension.value);
         Some(Self {
+            subject: certificate.subject().to_string(),
             names,
             not_before: UnixSeconds(certificate.validity().not_before.timestamp()),
             not_after: UnixSeconds(certificate.validity().not_after.timestamp()),
             for_servers: purposes.is_none_or(|purposes| purposes.any || purposes.server_auth),
             for_clients: purposes.is_none_or(|purposes| purposes.any || purposes.client_auth),
         })
+    }
+
+    /// Returns the seconds until the certificate expires; negative if it has.
+    pub fn seconds_left(&self, now: UnixSeconds) -> i64 {
+        self.not_after.0.saturating_sub(now.0)
+    }
+
+    /// Returns whether so little time is left that an automatic renewal must have failed.
+    pub fn is_due(&self, now: UnixSeconds) -> bool {
+        self.seconds_left(now) < SOON.min(self.not_after.0.saturating_sub(self.not_before.0) / 4)
     }
 }
 

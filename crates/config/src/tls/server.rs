@@ -1,5 +1,6 @@
 //! The server's side: the certificates that the proxy presents, and which clients are trusted.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{Error, ServerConfig, SignatureScheme};
 
 use super::certificate::{Facts, NameFrom, peer_name};
+use super::pin::Pin;
 use super::trust::Trust;
 use super::{TlsFingerprint, VERSIONS, provider, verify};
 
@@ -25,6 +27,8 @@ const TICKETS: usize = 1;
 pub struct ServerTls {
     config: Arc<ServerConfig>,
     name_from: Option<NameFrom>,
+    /// The fingerprints of its own certificates.
+    pins: BTreeSet<Pin>,
     fingerprint: [u8; 32],
 }
 
@@ -55,6 +59,7 @@ impl ServerTls {
     /// A revocation list cannot be read.
     pub fn new(identities: Vec<Identity>, clients: Option<Clients>) -> Result<Self, VerifierBuilderError> {
         let fingerprint = fingerprint(&identities, clients.as_ref());
+        let pins = identities.iter().filter_map(|identity| identity.key.cert.first()).map(Pin::of).collect();
         let provider = provider();
         let verifier = match &clients {
             None => WebPkiClientVerifier::no_client_auth(),
@@ -77,13 +82,18 @@ impl ServerTls {
             config.send_tls13_tickets = TICKETS;
         }
         let name_from = clients.and_then(|clients| clients.name_from);
-        Ok(Self { config: Arc::new(config), name_from, fingerprint })
+        Ok(Self { config: Arc::new(config), name_from, pins, fingerprint })
     }
 
     /// The name in the certificate of a client, if the client showed one: `chain` begins with its own.
     pub fn peer_name(&self, chain: Option<&[CertificateDer<'_>]>) -> Option<String> {
         let from = self.name_from.unwrap_or(NameFrom::CommonName);
         chain?.first().and_then(|own| peer_name(own, from))
+    }
+
+    /// The fingerprints of the certificates that it presents, for a client that must meet one of them.
+    pub fn pins(&self) -> &BTreeSet<Pin> {
+        &self.pins
     }
 
     /// Whether certificates say which user a client is.

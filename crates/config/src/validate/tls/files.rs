@@ -18,10 +18,6 @@ use crate::value;
 /// All CAs of a system have some 300 KiB. A revocation list of a busy CA may have more than that.
 const MAX_FILE: u64 = 16 << 20;
 
-/// Automatic renewal happens earlier than this; when so little time is left, it has failed. For certificates of a few
-/// days or hours it is a quarter of their validity.
-const SOON: i64 = 14 * 24 * 3600;
-
 /// Something that may be absent, and bad where it is not.
 pub(super) enum Found<T> {
     Absent,
@@ -124,12 +120,10 @@ fn chain(node: &Node, r#use: Use, scope: &mut Scope) -> Option<Vec<CertificateDe
         return None;
     };
     let problems = &mut scope.problems;
-    let soon = SOON.min(facts.not_after.0.saturating_sub(facts.not_before.0) / 4);
-    let left = facts.not_after.0.saturating_sub(scope.now.0);
-    if left < 0 {
+    if facts.seconds_left(scope.now) < 0 {
         let message = message!("the certificate in {} expired on {}", file, facts.not_after);
         problems.warning(&node.place, message, "renew it: peers that verify it will refuse it");
-    } else if left < soon {
+    } else if facts.is_due(scope.now) {
         let message = message!("the certificate in {} expires on {}", file, facts.not_after);
         problems.warning(&node.place, message, "renew it");
     }
