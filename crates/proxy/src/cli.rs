@@ -9,6 +9,8 @@ pub mod hash_password;
 pub mod import;
 pub mod init;
 pub mod man;
+mod password;
+mod reachable;
 mod resolve;
 pub mod run;
 pub mod schema;

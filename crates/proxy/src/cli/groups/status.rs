@@ -1,6 +1,5 @@
 //! Requests `/api/status` from the running proxy.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,6 +14,8 @@ use serde::Deserialize;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
+
+use crate::cli::reachable::reachable;
 
 /// The proxy answers within a second even under load; after this time another server or a fault is likely.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -154,15 +155,4 @@ async fn ask(
     let body = Limited::new(response.into_body(), MOST_BYTES).collect().await;
     let body = body.map_err(|error| garbled(error.to_string()))?.to_bytes();
     serde_json::from_slice(&body).map_err(|error| garbled(error.to_string()))
-}
-
-/// The address at which to reach a server that listens on all addresses.
-fn reachable(bind: SocketAddr) -> SocketAddr {
-    let mut to = bind;
-    match &bind {
-        SocketAddr::V4(v4) if v4.ip().is_unspecified() => to.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-        SocketAddr::V6(v6) if v6.ip().is_unspecified() => to.set_ip(IpAddr::V6(Ipv6Addr::LOCALHOST)),
-        SocketAddr::V4(_) | SocketAddr::V6(_) => {}
-    }
-    to
 }

@@ -1,0 +1,84 @@
+//! Reads passwords from the terminal without echo, or from standard input.
+
+use std::io::{self, IsTerminal, Read, Write};
+
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use zeroize::Zeroizing;
+
+/// Longer than any password; the wrong file on standard input should not fill the memory.
+const MAX_PASSWORD: u64 = 64 << 10;
+
+/// Reads a line from the terminal after `prompt`, without echo. If standard input is not a terminal, reads all of it.
+///
+/// # Errors
+/// It cannot be read, or is too long.
+pub(super) fn ask(prompt: &str) -> io::Result<Zeroizing<Vec<u8>>> {
+    let stdin = io::stdin();
+    if !stdin.is_terminal() {
+        return read_all(stdin.lock());
+    }
+    let _ = write!(io::stderr().lock(), "{prompt}");
+    let _silence = Silence::begin()?;
+    let mut line = Zeroizing::new(String::new());
+    stdin.read_line(&mut line)?;
+    Ok(without_newline(Zeroizing::new(line.as_bytes().to_vec())))
+}
+
+/// Reads to the end, without one newline there.
+///
+/// # Errors
+/// It cannot be read, or is too long.
+pub(super) fn read_all(source: impl Read) -> io::Result<Zeroizing<Vec<u8>>> {
+    // Allocated at once: a buffer that grows leaves copies behind that are not wiped.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(MAX_PASSWORD).unwrap_or(0) + 1));
+    source.take(MAX_PASSWORD + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_PASSWORD {
+        return Err(io::Error::other(format!("it is larger than {MAX_PASSWORD} bytes")));
+    }
+    Ok(without_newline(bytes))
+}
+
+/// Removes one newline at the end, as for passwords in files: editors add it.
+fn without_newline(mut bytes: Zeroizing<Vec<u8>>) -> Zeroizing<Vec<u8>> {
+    if bytes.ends_with(b"\n") {
+        bytes.pop();
+        if bytes.ends_with(b"\r") {
+            bytes.pop();
+        }
+    }
+    bytes
+}
+
+/// Turns the echo of the terminal off until it is dropped.
+struct Silence(Termios);
+
+impl Silence {
+    fn begin() -> io::Result<Self> {
+        let before = tcgetattr(io::stdin())?;
+        let mut silent = before.clone();
+        silent.local_modes.remove(LocalModes::ECHO);
+        tcsetattr(io::stdin(), OptionalActions::Flush, &silent)?;
+        Ok(Self(before))
+    }
+}
+
+impl Drop for Silence {
+    fn drop(&mut self) {
+        let _ = tcsetattr(io::stdin(), OptionalActions::Flush, &self.0);
+        let _ = writeln!(io::stderr().lock());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_newline_is_cut() {
+        let cut = |text: &str| without_newline(Zeroizing::new(text.as_bytes().to_vec())).to_vec();
+        assert_eq!(cut("a b \n"), b"a b ");
+        assert_eq!(cut("ab\r\n"), b"ab");
+        assert_eq!(cut("ab\n\n"), b"ab\n");
+        assert_eq!(cut("ab"), b"ab");
+    }
+}
