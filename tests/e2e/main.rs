@@ -42,6 +42,7 @@ mod shared;
 mod spelling;
 mod swallowed;
 mod terminal;
+mod test_connection;
 mod tls;
 mod tracking;
 mod transactions;

@@ -14,6 +14,7 @@ mod reachable;
 mod resolve;
 pub mod run;
 pub mod schema;
+pub mod test_connection;
 pub mod version;
 
 #[cfg(test)]
@@ -74,6 +75,11 @@ enum Command {
     Check(check::CheckArgs),
     /// Explain whether a source may connect, and which entry decides
     Explain(explain::ExplainArgs),
+    /// Test the connections to the upstreams, and to the running proxy as a client
+    ///
+    /// Prints each step with its time: names, TCP, TLS, login, PING and role. After a failure it says what to do. The last line
+    /// says whether the configuration works.
+    TestConnection(test_connection::TestConnectionArgs),
     /// List and show groups, and add or remove entries in the configuration files
     Groups(groups::GroupsArgs),
     /// Convert a configuration of rinetd, netsh, nginx, HAProxy or ApsaraDB, or a list of addresses
@@ -122,6 +128,7 @@ fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::TestConnection(args) => test_connection::run(&args),
         Command::Groups(args) => groups::run(&args),
         Command::Import(args) => import::run(&args),
         Command::HashPassword(args) => hash_password::run(&args),

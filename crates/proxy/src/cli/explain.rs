@@ -1,7 +1,7 @@
 //! `portcullis explain`: the decision about a source, a user or a command, and the entry and file that decide.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use portcullis_config::{Config, LoadOptions, Severity, load};
@@ -73,7 +73,7 @@ pub fn run(args: &ExplainArgs) -> ExitCode {
     let output = if args.json {
         format!("{:#}\n", as_json(&source, &answers))
     } else {
-        as_text(&source, &answers, &options(args))
+        as_text(&source, &answers, &options(args.config.as_deref()))
     };
     let mut stdout = io::stdout().lock();
     // A reader that closes the pipe has read enough; the exit code still tells the result.
@@ -81,9 +81,9 @@ pub fn run(args: &ExplainArgs) -> ExitCode {
     if answers.iter().all(Answer::is_allowed) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// The options with which another command reads the same configuration.
-fn options(args: &ExplainArgs) -> String {
-    let file = args.config.as_ref().map(|file| shell_word(&file.display().to_string()));
+/// The options with which another command reads the same configuration. `config` is the file that `--config` names.
+pub(super) fn options(config: Option<&Path>) -> String {
+    let file = config.map(|file| shell_word(&file.display().to_string()));
     file.map(|file| format!(" --config {file}")).unwrap_or_default()
 }
 

@@ -5,11 +5,12 @@ fn the_definition_is_sound() {
     Cli::command().debug_assert();
 }
 
-const OFFERED: [&str; 11] = [
+const OFFERED: [&str; 12] = [
     "init",
     "run",
     "check",
     "explain",
+    "test-connection",
     "groups",
     "import",
     "hash-password",

@@ -103,6 +103,15 @@ impl ConnectError {
         }
     }
 
+    /// Returns what failed as text, without the address and the number of a system error.
+    pub(crate) fn text(&self) -> String {
+        let mut text = self.cause.to_string();
+        if let Some(number) = text.find(" (os error ") {
+            text.truncate(number);
+        }
+        text
+    }
+
     /// Returns the TLS failure and whether the proxy has a client certificate. `None` for other errors.
     pub(crate) fn tls(&self) -> Option<(&TlsFault, bool)> {
         match &self.cause {

@@ -97,7 +97,7 @@ pub(crate) enum Sockets {
 
 impl Sockets {
     /// Returns the sockets of an address that needs no lookup, or [`Self::Unknown`].
-    fn without_lookup(address: &Address) -> Self {
+    pub(crate) fn without_lookup(address: &Address) -> Self {
         match address {
             Address::Unix(path) => Self::Unix(path.clone()),
             Address::Host { host, port } => match host.parse() {

@@ -3,8 +3,8 @@
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 
+use portcullis_config::Credentials;
 use portcullis_config::tls::TlsFault;
-use portcullis_config::{Credentials, Upstream};
 use portcullis_resp::encode;
 use portcullis_resp::scan::{Reply, ReplyScanner};
 use portcullis_resp::value::{self, Value};
@@ -42,12 +42,11 @@ pub(crate) fn login(reply: &Value) -> Result<(), Fault> {
     }
 }
 
-/// Returns the fault of a connection to `upstream` that failed after it was made.
-pub(crate) fn lost(error: io::Error, upstream: &Upstream) -> Fault {
+/// Returns the fault of a connection that failed after it was made. `shows_certificate`: whether the proxy has a
+/// certificate of its own for this server.
+pub(crate) fn lost(error: io::Error, shows_certificate: bool) -> Fault {
     match error.downcast::<TlsFault>() {
-        Ok(fault) => {
-            Fault::Broken { fault, shows_certificate: upstream.tls().is_some_and(|tls| tls.has_identity()) }
-        }
+        Ok(fault) => Fault::Broken { fault, shows_certificate },
         Err(error) => Fault::Lost(error),
     }
 }

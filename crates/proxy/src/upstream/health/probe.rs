@@ -99,7 +99,9 @@ impl Prober {
         let limit = self.target.upstream.connect_timeout();
         let result = tokio::time::timeout(limit, self.exchange(stream)).await;
         match result.unwrap_or(Err(Fault::Silent { command: "PING", limit })) {
-            Err(Fault::Lost(error)) => Err(lost(error, &self.target.upstream)),
+            Err(Fault::Lost(error)) => {
+                Err(lost(error, self.target.upstream.tls().is_some_and(|tls| tls.has_identity())))
+            }
             result => result,
         }
     }

@@ -1,0 +1,334 @@
+//! The test of a listener: connects to the running proxy as a client on this host would, and explains a refusal.
+
+mod refusal;
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use portcullis_acl::ClientAddr;
+use portcullis_config::tls::{ClientTls, TlsFault, Trust};
+use portcullis_config::{Address, Auth, Bind, Config, Listener, Tcp};
+use portcullis_resp::encode;
+use portcullis_resp::reply;
+use portcullis_resp::value::Value;
+use rustls::{AlertDescription, Error};
+use zeroize::Zeroizing;
+
+use self::refusal::Refusal;
+use super::conversation::{Conversation, timed};
+use super::dial::{Dial, Dialed, socket_of};
+use super::report::{PartKind, Report};
+use super::step::{Finding, Severity, Step, StepName, Trouble, shown};
+use crate::cli::reachable::reachable;
+use crate::net::stream::Stream;
+use crate::upstream::connect::ConnectError;
+use crate::upstream::health::exchange::write_all;
+use crate::upstream::health::fault::Fault;
+use crate::upstream::view::{Place, Sockets};
+
+/// The time for the proxy to accept, and to answer what it need not ask Redis.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The client that a listener is tested as.
+#[derive(Debug, Default)]
+pub(super) struct Client {
+    /// The user name and the password.
+    pub(super) login: Option<(String, Zeroizing<Vec<u8>>)>,
+    /// The options with which another command reads the same configuration.
+    pub(super) options: String,
+}
+
+/// A listener under test.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ListenerTest<'c> {
+    config: &'c Config,
+    listener: &'c Listener,
+    client: &'c Client,
+}
+
+/// What a client may do after a reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// The proxy serves the client.
+    Done,
+    /// The client must log in.
+    LogIn,
+    /// The proxy does not serve the client.
+    Failed,
+}
+
+impl<'c> ListenerTest<'c> {
+    pub(super) const fn of(config: &'c Config, listener: &'c Listener, client: &'c Client) -> Self {
+        Self { config, listener, client }
+    }
+
+    /// Tests all addresses of the listener. It works if all of them do.
+    pub(super) async fn run(self, report: &mut Report) {
+        let tls = if self.listener.tls().is_some() { ", TLS" } else { "" };
+        let about = format!("as a plain client, auth {}{tls}", self.listener.auth().as_str());
+        report.begin(PartKind::Listener, self.listener.name(), &about);
+        let tls = match self.tls() {
+            Ok(tls) => tls,
+            Err(error) => {
+                let step = Step::new(StepName::Tls, None, Duration::ZERO);
+                let trouble =
+                    Trouble::failure("tls", TlsFault::from(error).to_string(), "run 'portcullis check'");
+                report.add(step.with(trouble));
+                return report.end(false);
+            }
+        };
+        let mut works = true;
+        for bind in self.listener.binds() {
+            works &= self.test(&place(bind), tls.as_ref(), report).await;
+        }
+        report.end(works);
+    }
+
+    /// Sets up TLS for a client that must meet one of the listener's own certificates.
+    fn tls(&self) -> Result<Option<ClientTls>, Error> {
+        let client = |pins: &BTreeSet<_>| ClientTls::new(Trust::Pins(pins.clone()), None, None);
+        self.listener.tls().map(|tls| client(tls.pins())).transpose()
+    }
+
+    /// Tests one address.
+    async fn test(&self, place: &Place, tls: Option<&ClientTls>, report: &mut Report) -> bool {
+        let tcp = Tcp::default();
+        let dial = Dial { tls, limit: PATIENCE, tcp: &tcp };
+        let (stream, took) = timed(dial.connect(place)).await;
+        let step = Step::new(StepName::Connect, socket_of(place), took);
+        let mut stream = match stream {
+            Ok(stream) => stream,
+            Err(error) => {
+                report.add(step.with(unreachable(error)));
+                return false;
+            }
+        };
+        report.add(step);
+        let refusal = Refusal::of(self.config, self.listener, stream.local_address(), &self.client.options);
+        self.announce_source(&mut stream, &refusal).await;
+        let explain = |error: ConnectError| handshake(error, &refusal);
+        let Dialed::Connected(stream) = dial.secure(stream, place, &explain, report).await else {
+            return false;
+        };
+        let limit = PATIENCE + self.listener.upstream().connect_timeout();
+        self.talk(Conversation::on(stream, limit, false), &refusal, report).await
+    }
+
+    /// Sends a PROXY header where the proxy expects one of this host, as a load balancer on it would.
+    async fn announce_source(&self, stream: &mut Stream, refusal: &Refusal<'_>) {
+        let ends = stream.local_address().zip(stream.peer_address());
+        let Some((from, to)) = ends.filter(|_| refusal.speaks_for_others()) else { return };
+        let family = if from.is_ipv4() { "TCP4" } else { "TCP6" };
+        let [source, destination] = [from, to].map(|end| ClientAddr::from_socket(end).ip());
+        let (Some(source), Some(destination)) = (source, destination) else { return };
+        let header = format!("PROXY {family} {source} {destination} {} {}\r\n", from.port(), to.port());
+        // A failure is found by the next step.
+        let _ = write_all(stream, header.as_bytes()).await;
+    }
+
+    /// Sends PING, and logs in if that is needed or asked for. Returns whether the proxy serves the client.
+    async fn talk(&self, mut proxy: Conversation, refusal: &Refusal<'_>, report: &mut Report) -> bool {
+        match self.ping(&mut proxy, refusal, report).await {
+            Next::Failed => return false,
+            Next::Done if self.client.login.is_none() => return true,
+            Next::Done | Next::LogIn => {}
+        }
+        let Some((user, password)) = &self.client.login else {
+            let advice = match self.listener.auth() {
+                Auth::Users => "test a login with --user NAME",
+                Auth::Passthrough | Auth::Trust => "test a login with --user NAME, such as --user default",
+            };
+            let step = Step::new(StepName::Auth, None, Duration::ZERO);
+            report.add(step.with(Trouble::not_tested("login", "only clients know the password", advice)));
+            return true;
+        };
+        self.log_in(&mut proxy, user, password, refusal, report).await
+            && self.ping(&mut proxy, refusal, report).await == Next::Done
+    }
+
+    async fn ping(&self, proxy: &mut Conversation, refusal: &Refusal<'_>, report: &mut Report) -> Next {
+        let (reply, took) = timed(proxy.call("PING", &[b"PING"])).await;
+        let step = Step::new(StepName::Ping, None, took);
+        let line = match reply {
+            Err(fault) => {
+                let trouble = self.fault(&fault, refusal);
+                let next = if trouble.severity == Severity::NotTested { Next::Done } else { Next::Failed };
+                report.add(step.with(trouble));
+                return next;
+            }
+            Ok(Value::Error(line)) => line,
+            Ok(_) => {
+                report.add(step.found(Finding::Reply("PONG")));
+                return Next::Done;
+            }
+        };
+        if line.starts_with(b"NOAUTH") && self.listener.auth() != Auth::Trust {
+            report.add(step.found(Finding::Reply("the proxy answers, and asks for a login")));
+            return Next::LogIn;
+        }
+        if line.starts_with(b"NOPERM") {
+            report.add(step.found(Finding::Reply("the proxy answers; its command rules refuse PING")));
+            return Next::Done;
+        }
+        report.add(step.with(self.error(&line, refusal)));
+        Next::Failed
+    }
+
+    async fn log_in(
+        &self,
+        proxy: &mut Conversation,
+        user: &str,
+        password: &[u8],
+        refusal: &Refusal<'_>,
+        report: &mut Report,
+    ) -> bool {
+        let mut bytes = Zeroizing::new(Vec::with_capacity(password.len() + 512));
+        encode::command(&mut bytes, &[b"AUTH", user.as_bytes(), password]);
+        let (reply, took) = timed(proxy.send("AUTH", &bytes)).await;
+        let step = Step::new(StepName::Auth, None, took);
+        let asked = format!("as {}", shown(user));
+        let trouble = match reply {
+            Ok(Value::Error(line)) => match self.error(&line, refusal) {
+                // The text of an unknown error may repeat the password.
+                trouble if trouble.kind == "error_reply" => Trouble::failure(
+                    "auth",
+                    "the proxy refuses the user name or password",
+                    refusal.advice_on_user(user),
+                ),
+                trouble => trouble,
+            },
+            Ok(_) => {
+                report.add(step.found(Finding::User { name: shown(user), behalf_of: None }));
+                return true;
+            }
+            Err(fault) => self.fault(&fault, refusal),
+        };
+        report.add(Step { target: Some(asked), ..step }.with(trouble));
+        false
+    }
+
+    /// Explains an error reply of the proxy.
+    fn error(&self, line: &[u8], refusal: &Refusal<'_>) -> Trouble {
+        let is = |known: &[u8]| {
+            known.strip_prefix(b"-").and_then(|known| known.strip_suffix(b"\r\n")) == Some(line)
+        };
+        let said = || format!("the proxy answers -{}", shown(&String::from_utf8_lossy(line)));
+        let upstream = self.listener.upstream().name();
+        if is(reply::DENIED) || is(reply::ILLEGAL_ADDRESS) {
+            return refusal.explain(&said());
+        }
+        if is(reply::MAX_CLIENTS) {
+            let advice = "raise limits.clients or limits.per_source.clients, or maxclients in Redis";
+            return Trouble::failure("limit", said(), advice);
+        }
+        if is(reply::TOO_MANY_CONNECTS) {
+            let advice = "wait, or raise limits.per_source.connects of the listener";
+            return Trouble::failure("rate", said(), advice);
+        }
+        if is(reply::BLOCKED) {
+            let advice = "wait for limits.per_source.block_for; correct the password that clients here send";
+            return Trouble::failure("blocked", said(), advice);
+        }
+        if line.starts_with(b"ERR portcullis: upstream ") {
+            let advice = format!("see portcullis test-connection --upstream {upstream}");
+            return Trouble::failure("upstream", said(), advice);
+        }
+        if line.starts_with(b"NOAUTH") {
+            let advice =
+                format!("set upstreams.{upstream}.credentials: clients send no password (auth: trust)");
+            return Trouble::failure("auth", "Redis requires a password, but none is configured", advice);
+        }
+        let code = line.split(|byte| *byte == b' ').next().unwrap_or_default();
+        let text = format!("the proxy answers with the error {}", shown(&String::from_utf8_lossy(code)));
+        Trouble::failure("error_reply", text, "check the log of the proxy and of Redis")
+    }
+
+    /// Explains a connection that failed after it was made.
+    fn fault(&self, fault: &Fault, refusal: &Refusal<'_>) -> Trouble {
+        match fault {
+            Fault::Tls { alert: false } | Fault::Lost(_) => {
+                refusal.explain("the proxy closes the connection without an answer")
+            }
+            Fault::Broken { fault, .. } => tls_fault(fault, refusal),
+            Fault::Tls { alert: true } => Trouble::failure(
+                "tls",
+                "the server expects TLS, and this configuration has none for the listener",
+                "reload the proxy with this configuration, or name the configuration that it runs with",
+            ),
+            Fault::Answer(_) => Trouble::failure(
+                "protocol",
+                fault.to_string(),
+                "find the process that listens there: ss -ltnp",
+            ),
+            Fault::Silent { .. } | Fault::Connect(_) => Trouble::failure(
+                "timeout",
+                fault.to_string(),
+                format!(
+                    "check the log of the proxy, and portcullis test-connection --upstream {}",
+                    self.listener.upstream().name()
+                ),
+            ),
+        }
+    }
+}
+
+/// Explains a handshake that failed.
+fn handshake(error: ConnectError, refusal: &Refusal<'_>) -> Trouble {
+    match error.tls() {
+        Some((fault, _)) => tls_fault(fault, refusal),
+        None => unreachable(error),
+    }
+}
+
+fn tls_fault(fault: &TlsFault, refusal: &Refusal<'_>) -> Trouble {
+    match fault {
+        TlsFault::Protocol(Error::AlertReceived(AlertDescription::CertificateRequired)) => {
+            Trouble::not_tested(
+                "client_certificate",
+                "the listener requires a client certificate, and this test has none",
+                "try one: redis-cli --tls --cert FILE --key FILE --cacert FILE PING",
+            )
+        }
+        TlsFault::Absent | TlsFault::Gone | TlsFault::Io(_) => {
+            refusal.explain("the proxy closes the connection during the TLS handshake")
+        }
+        TlsFault::Plain => Trouble::failure(
+            "tls",
+            "the server speaks plain text, and this configuration has TLS for the listener",
+            "reload the proxy with this configuration, or name the configuration that it runs with",
+        ),
+        // The certificate is another one, or clients would refuse it.
+        fault => Trouble::failure(
+            "tls",
+            fault.to_string(),
+            "check listeners.*.tls.cert, and reload the proxy if the file has changed",
+        ),
+    }
+}
+
+fn unreachable(error: ConnectError) -> Trouble {
+    let text = error.text();
+    let kind = Fault::Connect(error).kind().as_str();
+    let advice = match kind {
+        "refused" => "start the proxy: portcullis run; if it runs, read its log",
+        _ => "check the firewall of this host, and that the address is one of this host",
+    };
+    Trouble::failure(kind, text, advice)
+}
+
+/// Returns the address at which a client on this host reaches a listener.
+fn place(bind: &Bind) -> Place {
+    let tcp = |addr: SocketAddr| {
+        let host = ClientAddr::from_socket(addr).ip().map(|ip| ip.to_string()).unwrap_or_default();
+        let address = Address::Host { host, port: addr.port() };
+        Place { address, sockets: Sockets::Tcp(Box::new([addr])) }
+    };
+    match bind {
+        Bind::Tcp { addr, .. } => tcp(reachable(*addr)),
+        Bind::Unix(file) => {
+            let path = file.path().to_path_buf();
+            Place { address: Address::Unix(path.clone()), sockets: Sockets::Unix(path) }
+        }
+    }
+}
