@@ -37,6 +37,7 @@ mod revocation;
 mod secrets;
 mod sentinel;
 mod servers;
+mod service_manager;
 mod shapes;
 mod shared;
 mod spelling;

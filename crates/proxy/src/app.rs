@@ -3,8 +3,10 @@
 pub(crate) mod host;
 mod reports;
 mod rlimit;
+mod service_manager;
 mod shutdown;
 mod threads;
+mod watchdog;
 
 use std::future::{pending, ready};
 use std::pin::pin;
@@ -16,6 +18,7 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_local;
 
 use self::rlimit::{TooFewFiles, raise_open_files};
+use self::service_manager::ServiceManager;
 use self::shutdown::{Signals, Told};
 use self::threads::{AcceptThread, ThreadError, WorkerThread, drain};
 use crate::admin::{self, AdminState};
@@ -58,6 +61,7 @@ pub(crate) enum StartError {
 /// An address cannot be bound, or a part of the proxy cannot be started.
 pub(crate) fn run(config: Config, sources: Vec<ConfigFile>) -> Result<ExitCode, StartError> {
     let room = raise_open_files()?;
+    let manager = Arc::new(ServiceManager::from_environment());
     let control = threads::runtime("the control thread")?;
     let (names, config) = control.block_on(HostNames::first(config));
     let process = Arc::new(Process::new(config, room)?);
@@ -79,7 +83,7 @@ pub(crate) fn run(config: Config, sources: Vec<ConfigFile>) -> Result<ExitCode, 
         let health = Arc::new(Health::default());
         let watchers =
             Watchers::start(Arc::clone(&process), &generation, Arc::clone(&health), orders.clone());
-        let reports = reports::start(&process, &health);
+        let mut reports = reports::start(&process, &health, &manager);
         let admin = admin.zip(generation.config().admin()).map(|(bound, settings)| {
             serve_admin(&process, settings, bound, (&health, names.table()), requests)
         });
@@ -92,8 +96,10 @@ pub(crate) fn run(config: Config, sources: Vec<ConfigFile>) -> Result<ExitCode, 
             admin: admin.clone().map(|admin| admin as _),
         };
         let mut reloader = Reloader::new(Arc::clone(&process), room, sources, reach);
+        watchdog::start(&mut reports, &manager, &acceptor, &workers);
+        manager.ready();
         tokio::select! {
-            () = keep(&process, &mut reloader, &mut signals, &mut asked) => {}
+            () = keep(&process, &manager, &mut reloader, &mut signals, &mut asked) => {}
             Some(thread) = gone.recv() => {
                 tracing::error!(thread, "thread exited unexpectedly; shutting down");
                 return ExitCode::FAILURE;
@@ -104,7 +110,7 @@ pub(crate) fn run(config: Config, sources: Vec<ConfigFile>) -> Result<ExitCode, 
         }
         // The accept thread stops without senders of orders, and a waiting reload request gets an error.
         drop((reloader, asked, reports));
-        drain_or_stop(&process, &mut signals, acceptor, workers).await
+        drain_or_stop(&process, &manager, &mut signals, acceptor, workers).await
     });
     drop(control);
     process.expiries.finish();
@@ -115,11 +121,13 @@ pub(crate) fn run(config: Config, sources: Vec<ConfigFile>) -> Result<ExitCode, 
 /// Lets clients finish their pending commands, until none is left, `timeouts.drain` is over, or a further signal comes.
 async fn drain_or_stop(
     process: &Process,
+    manager: &ServiceManager,
     signals: &mut Signals,
     acceptor: AcceptThread,
     workers: Vec<WorkerThread>,
 ) -> ExitCode {
     let within = process.store.current().config().limits().timeouts().drain();
+    manager.stopping(within);
     tracing::info!(
         ?within,
         "shutting down: pending commands are finished first; a second signal stops at once"
@@ -133,6 +141,7 @@ async fn drain_or_stop(
 /// Reloads on SIGHUP, on a request, on a changed file and on changed host names, until a signal stops the proxy.
 async fn keep(
     process: &Process,
+    manager: &ServiceManager,
     reloader: &mut Reloader,
     signals: &mut Signals,
     asked: &mut mpsc::Receiver<Request>,
@@ -163,6 +172,7 @@ async fn keep(
             () = reloader.names_changed() => (Trigger::Names, None),
         };
         told_again = false;
+        manager.reloading(trigger);
         let mut reloading = pin!(reloader.reload(trigger));
         let report = loop {
             tokio::select! {
@@ -177,6 +187,7 @@ async fn keep(
                 },
             }
         };
+        manager.reloaded(trigger, report.result());
         if let Some(answer) = answer {
             // The client that asked for the reload may have disconnected.
             let _ = answer.send(report);

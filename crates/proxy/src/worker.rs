@@ -48,6 +48,8 @@ pub(crate) enum Order {
     Adopt(Arc<Generation>, oneshot::Sender<u64>),
     /// An upstream has other addresses.
     View(Arc<View>),
+    /// Answer, as a sign of life.
+    Respond(oneshot::Sender<()>),
     /// Finish the commands that are in progress. The worker ends when no session is left, or after this time.
     Drain(Duration),
 }

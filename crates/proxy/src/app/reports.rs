@@ -1,4 +1,5 @@
-//! Log lines that come by themselves: whether the proxy can serve, and entries that have expired.
+//! Reports that come by themselves: whether the proxy can serve, in the log and for the service manager, and entries
+//! that have expired.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -7,20 +8,28 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, timeout};
 
+use super::service_manager::ServiceManager;
 use crate::process::Process;
 use crate::upstream::health::{Health, UpstreamHealth};
 
 /// The first probe of an upstream has its result after `connect_timeout` at the latest, which is 2 s by default.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The interval at which expired entries are logged.
+/// The interval at which expired entries are logged, and the status is looked at.
 const LOOK: Duration = Duration::from_millis(500);
 
 /// Starts to report. The reports end when the result is dropped.
-pub(super) fn start(process: &Arc<Process>, health: &Arc<Health>) -> JoinSet<()> {
+pub(super) fn start(
+    process: &Arc<Process>,
+    health: &Arc<Health>,
+    manager: &Arc<ServiceManager>,
+) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     tasks.spawn(tell_ready(Arc::clone(health), PATIENCE));
     tasks.spawn(tell_expired(Arc::clone(process)));
+    if manager.is_present() {
+        tasks.spawn(tell_status(Arc::clone(health), Arc::clone(manager)));
+    }
     tasks
 }
 
@@ -47,6 +56,20 @@ fn missing(health: &Health) -> String {
         };
     }
     text
+}
+
+/// Sends the status to the service manager when it has changed.
+async fn tell_status(health: Arc<Health>, manager: Arc<ServiceManager>) {
+    let mut looks = interval(LOOK);
+    let mut last = None;
+    loop {
+        looks.tick().await;
+        let status = manager.status(&missing(&health));
+        if last.as_ref() != Some(&status) {
+            manager.tell_status(&status);
+            last = Some(status);
+        }
+    }
 }
 
 async fn tell_expired(process: Arc<Process>) {

@@ -56,6 +56,7 @@ pub(crate) async fn run(
                     worker.tell_cut(&generation, done);
                 }
                 Some(Order::View(view)) => worker.adopt_view(view),
+                Some(Order::Respond(done)) => drop(done.send(())),
                 Some(Order::Drain(within)) => {
                     stop_at = stop_at.or_else(|| Some(Instant::now() + within));
                     worker.table.signal_all(Signal::Drain);
