@@ -1,6 +1,7 @@
 //! The command line itself: help, version, the default file, completions and manual pages.
 
 mod first_run;
+mod ready;
 
 use std::path::Path;
 use std::process::{Command, Output};

@@ -11,6 +11,7 @@ pub mod init;
 pub mod man;
 mod password;
 mod reachable;
+pub mod ready;
 mod resolve;
 pub mod run;
 pub mod schema;
@@ -73,6 +74,8 @@ enum Command {
     Run(run::RunArgs),
     /// Validate a configuration: report every problem, or a summary of what it does
     Check(check::CheckArgs),
+    /// Ask the running proxy whether it serves clients: exit 0 if it does, 1 if not
+    Ready(ready::ReadyArgs),
     /// Explain whether a source may connect, and which entry decides
     Explain(explain::ExplainArgs),
     /// Test the connections to the upstreams, and to the running proxy as a client
@@ -127,6 +130,7 @@ fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Init(args) => init::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Ready(args) => ready::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::TestConnection(args) => test_connection::run(&args),
         Command::Groups(args) => groups::run(&args),

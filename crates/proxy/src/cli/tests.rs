@@ -5,10 +5,11 @@ fn the_definition_is_sound() {
     Cli::command().debug_assert();
 }
 
-const OFFERED: [&str; 12] = [
+const OFFERED: [&str; 13] = [
     "init",
     "run",
     "check",
+    "ready",
     "explain",
     "test-connection",
     "groups",
