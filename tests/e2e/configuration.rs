@@ -207,7 +207,9 @@ fn no_file() {
 #[test]
 fn the_documentation_is_loaded() {
     let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    for page in ["README.md", "docs/migration.md"] {
+    let pages = ["README.md", "docs/migration.md", "docs/install.md", "docs/many-gates.md"];
+    let recipes = ["docs/recipes/jump-host.md", "docs/recipes/cloud-redis.md", "docs/recipes/connector.md"];
+    for page in pages.into_iter().chain(recipes) {
         let text = std::fs::read_to_string(top.join(page)).expect("the page is there");
         let blocks: Vec<&str> =
             text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();

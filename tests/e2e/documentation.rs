@@ -2,6 +2,7 @@
 
 mod commands;
 mod log_lines;
+mod pages;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,10 +13,11 @@ fn top() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// Returns the paths of the README and of all pages in `docs/`.
+/// Returns the paths of the README and of all pages in `docs/` and `docs/recipes`.
 fn pages() -> Vec<PathBuf> {
-    let listed = fs::read_dir(top().join("docs")).expect("docs/");
-    let mut pages: Vec<_> = listed.map(|entry| entry.expect("an entry").path()).collect();
+    let listed = ["docs", "docs/recipes"].map(|folder| fs::read_dir(top().join(folder)).expect("a folder"));
+    let mut pages: Vec<_> =
+        listed.into_iter().flatten().map(|entry| entry.expect("an entry").path()).collect();
     pages.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
     pages.push(top().join("README.md"));
     pages
@@ -36,8 +38,27 @@ fn fenced(page: &str) -> impl Iterator<Item = &str> {
 fn arguments(line: &str) -> Option<Vec<String>> {
     let command = line.split(" #").next()?.trim_start_matches("$ ");
     let command = command.rsplit(" | ").next()?.trim().trim_start_matches("target/release/");
-    let words = command.strip_prefix("portcullis ")?.split_whitespace();
-    Some(words.map(|word| word.trim_matches(['[', ']']).to_owned()).collect())
+    let command = command.trim_start_matches("new/usr/bin/");
+    let words = words(command.strip_prefix("portcullis ")?);
+    Some(words.iter().map(|word| word.trim_matches(['[', ']']).to_owned()).collect())
+}
+
+/// Splits a line at spaces, but not inside single quotes.
+fn words(line: &str) -> Vec<String> {
+    let (mut words, mut is_quoted, mut is_new) = (Vec::new(), false, true);
+    for character in line.chars() {
+        match character {
+            '\'' => is_quoted = !is_quoted,
+            ' ' if !is_quoted => is_new = true,
+            _ => {
+                if std::mem::take(&mut is_new) {
+                    words.push(String::new());
+                }
+                words.last_mut().expect("begun").push(character);
+            }
+        }
+    }
+    words
 }
 
 #[test]
@@ -139,17 +160,30 @@ impl Session<'_> {
 /// With `PORTCULLIS_GOLDEN=write` the test writes the page again. Read the difference before you commit it.
 #[test]
 fn the_page_on_migration_shows_real_output() {
+    let played = assert_shows_real_output("docs/migration.md");
+    assert!(played.contains("not carried over"), "the page shows no import with a message");
+}
+
+#[test]
+fn the_recipes_show_real_output() {
+    for recipe in ["jump-host", "cloud-redis", "connector"] {
+        assert_shows_real_output(&format!("docs/recipes/{recipe}.md"));
+    }
+}
+
+/// Plays a page. Returns it with the current output of its commands.
+fn assert_shows_real_output(name: &str) -> String {
     let directory = tempfile::tempdir().expect("a scratch directory");
-    let path = top().join("docs/migration.md");
+    let path = top().join(name);
     let page = fs::read_to_string(&path).expect("the page");
     let played = Session { directory: directory.path() }.play(&page);
     if std::env::var("PORTCULLIS_GOLDEN").is_ok_and(|mode| mode == "write") {
         fs::write(&path, &played).expect("writable");
     } else {
         for (number, (shown, real)) in page.lines().zip(played.lines()).enumerate() {
-            assert_eq!(shown, real, "docs/migration.md:{}", number + 1);
+            assert_eq!(shown, real, "{name}:{}", number + 1);
         }
         assert_eq!(page, played);
     }
-    assert!(played.contains("not carried over"), "the page shows no import with a message");
+    played
 }

@@ -14,8 +14,9 @@ use tempfile::TempDir;
 use super::{Session, pages, top};
 
 /// Beginnings of the commands that no test here runs, with the place where they run.
-const ELSEWHERE: [(&str, &str); 13] = [
+const ELSEWHERE: [(&str, &str); 14] = [
     ("deploy/quickstart.sh", ".ci/run, with --check"),
+    ("deploy/debian/build.sh", "tests/run.sh package"),
     ("tests/run.sh", ".ci/run; some steps only by hand, because they fetch other programs"),
     ("cargo build", "tests/run.sh and deploy/quickstart.sh"),
     ("PORTCULLIS_COMMIT=", "by hand: it builds the release again"),
@@ -52,33 +53,49 @@ fn is_elsewhere(command: &str) -> bool {
 }
 
 /// Returns the commands of a page. A line that ends with a backslash continues on the next line. Blocks that are files,
-/// or whose language is not `sh`, contain no commands.
+/// or whose language is not `sh`, contain no commands, and a script runs those below `<!-- runs: SCRIPT NAME -->`.
 fn commands(page: &str) -> Vec<String> {
+    commands_below(page, |mark| mark.is_none_or(|mark| mark.starts_with("test: ")))
+}
+
+/// Returns the commands of the blocks whose mark, the line `<!-- MARK -->` above the block, is wanted.
+pub(super) fn commands_below(page: &str, is_wanted: impl Fn(Option<&str>) -> bool) -> Vec<String> {
     let mut lines = page.lines();
-    let (mut commands, mut is_file) = (Vec::new(), false);
+    let (mut commands, mut mark) = (Vec::new(), None);
     while let Some(line) = lines.next() {
         let Some(language) = line.strip_prefix("```") else {
-            is_file |= line.starts_with("<!-- file:");
+            let marked = line.strip_prefix("<!-- ").and_then(|rest| rest.strip_suffix(" -->"));
+            mark = marked.or_else(|| mark.filter(|_| line.is_empty()));
             continue;
         };
         let body: Vec<_> = lines.by_ref().take_while(|line| *line != "```").collect();
-        if std::mem::take(&mut is_file) || !matches!(language, "" | "sh") {
+        let mark = mark.take();
+        if !is_wanted(mark) || !matches!(language, "" | "sh") {
             continue;
         }
         let body = body.join("\n").replace("\\\n", "");
-        let is_command =
-            |line: &&str| PROGRAMS.iter().any(|start| line.starts_with(start)) || is_elsewhere(line);
+        // Every line of a marked block is a command.
+        let is_command = |line: &&str| {
+            mark.is_some() || PROGRAMS.iter().any(|start| line.starts_with(start)) || is_elsewhere(line)
+        };
         commands.extend(body.lines().filter(is_command).map(str::to_owned));
     }
     commands
 }
 
-fn page(name: &str) -> String {
+pub(super) fn page(name: &str) -> String {
     fs::read_to_string(top().join(name)).expect("a page")
 }
 
 /// The pages whose commands the tests below run.
-const RUN: [&str; 4] = ["README.md", "docs/operations.md", "docs/configuration.md", "docs/migration.md"];
+const RUN: [&str; 6] = [
+    "README.md",
+    "docs/operations.md",
+    "docs/configuration.md",
+    "docs/migration.md",
+    "docs/tls.md",
+    "docs/troubleshooting.md",
+];
 
 #[test]
 fn every_command_of_a_page_runs_in_a_test() {
@@ -89,13 +106,43 @@ fn every_command_of_a_page_runs_in_a_test() {
         }
         let text = fs::read_to_string(&path).expect("a page");
         for command in commands(&text) {
-            assert!(is_elsewhere(&command), "{}: no test runs {command:?}", path.display());
+            // The recipes are played.
+            let is_played = command.starts_with("$ portcullis ")
+                && name.parent().is_some_and(|in_| in_.ends_with("recipes"));
+            assert!(is_played || is_elsewhere(&command), "{}: no test runs {command:?}", path.display());
         }
     }
 }
 
+/// The number of blocks that no test can run. Each says why.
+const NOT_RUN: usize = 1;
+
+#[test]
+fn blocks_that_no_test_runs_are_counted() {
+    let texts = pages().into_iter().map(|path| fs::read_to_string(path).expect("a page"));
+    let marks: usize = texts.map(|text| text.matches("\n<!-- not run: ").count()).sum();
+    assert_eq!(marks, NOT_RUN, "run the block, or count it here with its reason on the page");
+}
+
+/// The blocks below `<!-- runs: SCRIPT NAME -->` are run by that script, which names the page and the block.
+#[test]
+fn blocks_that_a_script_runs_are_named_in_it() {
+    let mut seen = 0;
+    for path in pages() {
+        let text = fs::read_to_string(&path).expect("a page");
+        let page = path.file_name().and_then(|name| name.to_str()).expect("UTF-8");
+        for mark in text.lines().filter_map(|line| line.strip_prefix("<!-- runs: ")) {
+            let (script, name) = mark.trim_end_matches(" -->").split_once(' ').expect("a script and a name");
+            let script = fs::read_to_string(top().join(script)).expect("the script");
+            assert!(script.contains(&format!("{page} {name}")), "{page}: no script runs the block {name}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 5, "{seen} blocks");
+}
+
 /// Makes a directory in which `portcullis` is a command: in PATH, and at the path of a release build.
-fn workshop() -> TempDir {
+pub(super) fn workshop() -> TempDir {
     let directory = tempfile::tempdir().expect("a scratch directory");
     fs::create_dir_all(directory.path().join("target/release")).expect("writable");
     symlink(binary(), directory.path().join("target/release/portcullis")).expect("writable");
@@ -103,7 +150,7 @@ fn workshop() -> TempDir {
 }
 
 /// Runs a command in a shell. `input` is its standard input.
-fn shell(directory: &Path, command: &str, input: &str) -> Output {
+pub(super) fn shell(directory: &Path, command: &str, input: &str) -> Output {
     let path = std::env::var("PATH").expect("PATH");
     let mut child = Command::new("bash")
         .args(["-euo", "pipefail", "-c", command])
@@ -120,7 +167,7 @@ fn shell(directory: &Path, command: &str, input: &str) -> Output {
 }
 
 #[track_caller]
-fn assert_works(command: &str, output: &Output) -> String {
+pub(super) fn assert_works(command: &str, output: &Output) -> String {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let (printed, told) = (text(&output.stdout), text(&output.stderr));
     assert!(output.status.success(), "{command}: {}\n{printed}{told}", output.status);
@@ -128,7 +175,7 @@ fn assert_works(command: &str, output: &Output) -> String {
 }
 
 /// Returns the first block of a page that contains this file.
-fn file_of(page: &str, name: &str) -> String {
+pub(super) fn file_of(page: &str, name: &str) -> String {
     let start = format!("# file: {name}\n");
     let body =
         page.split("```").find_map(|block| block.split_once(&start)).expect("a block with that file").1;
