@@ -203,6 +203,12 @@ step_container() {
     PORTCULLIS_BIN=$target/debug/portcullis tests/container.sh
 }
 
+# The manifests for Kubernetes; NOT CHECKED where kubectl and the schemas cannot be fetched.
+step_kubernetes() {
+    cargo build --locked -p portcullis
+    PORTCULLIS_BIN=$target/debug/portcullis tests/kubernetes.sh
+}
+
 # If the libraries cannot be fetched, the step says NOT CHECKED.
 step_clients() {
     if ! tests/clients/shared.sh fetch || ! tests/clients/scripts.sh fetch; then
