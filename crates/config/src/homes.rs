@@ -32,6 +32,8 @@ pub(crate) const HOMES: [(&str, &str, &[&str]); 13] = [
             "inline_commands",
             "allow_anonymous_internet",
             "present_as",
+            "announce",
+            "announce_master",
             "proxy_protocol",
         ],
     ),

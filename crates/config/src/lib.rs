@@ -21,6 +21,7 @@ mod model;
 mod origin;
 mod places;
 mod plain;
+mod presentation;
 mod problem;
 mod raw;
 mod scope;
@@ -50,6 +51,7 @@ pub use model::{
 };
 pub use origin::{Document, Origin};
 pub use places::Places;
+pub use presentation::{Announced, Presentation};
 pub use problem::{Problem, Severity};
 pub use scope::LoadOptions;
 pub use scripts::ScriptLogin;

@@ -12,6 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::address::{Address, AdminBind, Bind};
 use super::limits::Limits;
+use crate::presentation::Presentation;
 use crate::tls::{ClientTls, ServerTls};
 
 pub use self::sentinel::Sentinel;
@@ -31,6 +32,7 @@ pub struct Listener {
     pub(super) acl: Option<Acl>,
     pub(super) inline_commands: bool,
     pub(super) proxy_protocol: Option<ProxyProtocol>,
+    pub(super) presentation: Presentation,
     pub(super) limits: Limits,
     pub(super) tls: Option<Arc<ServerTls>>,
 }
@@ -80,6 +82,11 @@ impl Listener {
     /// knows which ones may. `None`: no header is read.
     pub fn proxy_protocol(&self) -> Option<ProxyProtocol> {
         self.proxy_protocol
+    }
+
+    /// The kind of server that clients see, and its address.
+    pub fn presentation(&self) -> &Presentation {
+        &self.presentation
     }
 
     /// Whether inline commands (as typed in telnet) are taken.

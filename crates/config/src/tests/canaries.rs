@@ -30,7 +30,9 @@ listeners:
     acl: ["+@all", "~app:*"]
     inline_commands: true
     allow_anonymous_internet: false
-    present_as: [standalone]
+    present_as: [standalone, sentinel]
+    announce: gate.example:6379
+    announce_master: [mymaster]
     limits: {clients: 1, bulk: 1MiB, arguments: 10, inline: 64KiB, held_command: 1MiB, client_output_buffer: 1MiB,
              pattern: 1KiB, count: 1, subscriptions: 1,
              buffers: 1MiB, per_source: {clients: 1, connects: 1/1s, auth_failures: 1/1m, block_for: 1m},

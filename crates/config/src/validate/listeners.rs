@@ -2,6 +2,7 @@
 
 mod binds;
 mod openness;
+mod presentation;
 mod scripts;
 mod settings;
 
@@ -77,6 +78,7 @@ pub(super) fn read<'n>(
     }
     listeners.check_names(parts.scope);
     listeners.bind(admin, parts.scope);
+    listeners.meet_presentations(parts.scope);
     listeners
 }
 
@@ -187,6 +189,7 @@ impl Listeners<'_> {
                     acl: read.settings.acl,
                     inline_commands: read.settings.inline_commands.unwrap_or(true),
                     proxy_protocol: read.settings.proxy_protocol.map(|(_, only)| ProxyProtocol { only }),
+                    presentation: read.settings.presentation.finish(),
                     limits: read.limits,
                     tls: read.settings.tls,
                 }))

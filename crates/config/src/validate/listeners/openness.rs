@@ -179,7 +179,7 @@ impl Listeners<'_> {
             };
             let auth = read.settings.auth.unwrap_or(Auth::Passthrough);
             users.entry(upstream.name).or_default().push(auth);
-            if read.settings.acl.is_none() {
+            if read.settings.acl.is_none() && !read.settings.presentation.is_sentinel_only() {
                 match auth {
                     Auth::Passthrough => {}
                     Auth::Trust => read.warn_of_trust(upstream, scope),

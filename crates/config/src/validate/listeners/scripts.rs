@@ -1,6 +1,6 @@
 //! Scripts under `@public-scripts`, which only the ACL of Redis can restrict.
 
-use super::Listeners;
+use super::{Listeners, Read};
 use crate::message::{Masked, message};
 use crate::model::{Auth, Credentials};
 use crate::scope::Scope;
@@ -20,7 +20,8 @@ impl Listeners<'_> {
         known: &Users<'_>,
         scope: &mut Scope,
     ) {
-        for read in self.list.iter().flatten() {
+        let with_data = |read: &&Read<'_>| !read.settings.presentation.is_sentinel_only();
+        for read in self.list.iter().flatten().filter(with_data) {
             let Some(upstream) = read.settings.upstream.and_then(|index| upstreams.get(index)) else {
                 continue;
             };

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use portcullis_acl::{GroupId, Shadow};
 
 use super::Parts;
+use super::presentation::Written;
 use crate::fields::Fields;
 use crate::limits::Patch;
-use crate::message::{Masked, message};
 use crate::model::{Acl, Auth, Refusal};
 use crate::problem::Position;
 use crate::raw::Node;
@@ -32,6 +32,7 @@ pub(super) struct Settings {
     pub(super) acl: Option<Acl>,
     pub(super) inline_commands: Option<bool>,
     pub(super) allow_anonymous_internet: Option<bool>,
+    pub(super) presentation: Written,
     pub(super) limits: Vec<Patch>,
     pub(super) tls: Option<Arc<ServerTls>>,
     /// A key was there with a value that cannot be used; no default may stand in for it.
@@ -71,8 +72,6 @@ impl Parts<'_, '_, '_, '_> {
         if let Some(node) = fields.take("limits") {
             settings.limits.push(Patch::listener(node, &mut self.scope.problems));
         }
-        let problems = &mut self.scope.problems;
-        fields.not_yet("announce", "", problems);
         if let Some(node) = fields.take("tls") {
             settings.tls = tls::listener(node, self.scope);
             settings.broken |= settings.tls.is_none();
@@ -124,19 +123,9 @@ impl Parts<'_, '_, '_, '_> {
         if let Some(node) = fields.take("allow_anonymous_internet") {
             settings.allow_anonymous_internet = value::switch(node, "allow_anonymous_internet", problems);
         }
-        if let Some(node) = fields.take("present_as") {
-            if value::list(node).is_empty() {
-                problems.error(&node.place, "present_as has no value", "write present_as: [standalone]");
-            }
-            let words = [("standalone", true), ("sentinel", false), ("cluster", false)];
-            for item in value::list(node) {
-                if value::word(item, "present_as", &words, problems) == Some(false) {
-                    let written = value::text(item, "present_as", problems).unwrap_or_default();
-                    let message = message!("present_as: '{}' is not supported yet", Masked::known(written));
-                    problems.error(&item.place, message, "write present_as: [standalone]");
-                }
-            }
-        }
+        let (presentation, sound) = Written::read(fields, problems);
+        settings.presentation = presentation;
+        settings.broken |= !sound;
     }
 }
 
@@ -162,6 +151,7 @@ impl Settings {
             acl: self.acl.or_else(|| below.acl.clone()),
             inline_commands: self.inline_commands.or(below.inline_commands),
             allow_anonymous_internet: self.allow_anonymous_internet.or(below.allow_anonymous_internet),
+            presentation: self.presentation.over(&below.presentation),
             tls: self.tls.or_else(|| below.tls.clone()),
             limits: below.limits.iter().cloned().chain(self.limits).collect(),
             broken: self.broken || below.broken,
