@@ -24,6 +24,7 @@ mod command;
 mod framing;
 mod identity;
 mod judge;
+mod listening;
 mod modes;
 mod mute;
 mod passing;
@@ -42,8 +43,7 @@ mod verdict;
 
 use std::sync::Arc;
 
-use portcullis_resp::scan::MessageChannel;
-use portcullis_resp::scan::message_channel;
+use portcullis_resp::scan::{FirstElement, MessageChannel, first_element, message_channel};
 
 use self::answering::Answering;
 pub use self::answering::MAX_RENDERED;
@@ -59,6 +59,7 @@ use crate::local::clients::{Findings, Inquiry, Listed};
 use crate::observe::{Host, Observer, Peer};
 use crate::pending::ReplyKind;
 use crate::plan::Plan;
+use crate::shape::Verb;
 use crate::tick::Tick;
 
 /// The protocol state of one client.
@@ -214,6 +215,7 @@ impl Session {
             && self.state.pooling.is_none()
             && self.state.ending().is_none()
             && !self.state.plan().is_anonymous()
+            && !self.state.plan().is_sentinel_only()
             && !self.state.identity.connected_early();
         if due {
             self.state.identity.fix_key_early();
@@ -264,7 +266,12 @@ impl Session {
     /// rules that apply to the start of a message apply until its end.
     pub fn push(&mut self, kind: PushKind, bytes: &[u8], ended: bool) -> Delivery {
         let Self { state: State { passing, identity, .. }, .. } = self;
-        let withholds = || kind == PushKind::Message && withholds(identity.plan(), bytes);
+        let plan = identity.plan();
+        let withholds = || match kind {
+            PushKind::Message => withholds(plan, bytes),
+            PushKind::Other => plan.face().is_some() && !is_unsubscription(bytes),
+            _ => false,
+        };
         if passing.push(ended, withholds) { Delivery::Withhold } else { Delivery::Pass }
     }
 
@@ -406,9 +413,19 @@ impl Session {
     }
 }
 
-/// Returns whether the rules withhold from the client a message that begins with these bytes.
+/// Returns whether a push that begins with these bytes ends a subscription. A hidden upstream may send no other push
+/// that no command requested: Redis announces the addresses of servers in such pushes.
+fn is_unsubscription(push: &[u8]) -> bool {
+    matches!(first_element(push), FirstElement::Text(word) if Verb::from_word(word).is_some())
+}
+
+/// Returns whether the client must not get a message that begins with these bytes. The rules withhold some channels.
+/// Messages of the sentinels name the servers, so the clients of a hidden upstream do not get them.
 fn withholds(plan: &Plan, message: &[u8]) -> bool {
     let rules = plan.rules();
+    if plan.face().is_some() && !tells_no_server(message) {
+        return true;
+    }
     rules.withholds()
         && !match message_channel(message) {
             MessageChannel::Whole(channel) => rules.delivers(channel, true),
@@ -416,6 +433,20 @@ fn withholds(plan: &Plan, message: &[u8]) -> bool {
             MessageChannel::Unknown => rules.delivers(&[], false),
         }
 }
+
+/// Returns whether a message is certainly not one of the sentinels.
+fn tells_no_server(message: &[u8]) -> bool {
+    match message_channel(message) {
+        MessageChannel::Whole(channel) => !channel.starts_with(SENTINELS),
+        MessageChannel::Cut(beginning) => {
+            !beginning.starts_with(SENTINELS) && beginning.len() >= SENTINELS.len()
+        }
+        MessageChannel::Unknown => false,
+    }
+}
+
+/// The beginning of the channels on which sentinels tell each other about servers.
+const SENTINELS: &[u8] = b"__sentinel__:";
 
 #[cfg(test)]
 mod tests;

@@ -10,6 +10,7 @@
 
 mod client;
 pub mod cluster;
+mod face;
 mod ids;
 mod link;
 mod local;
@@ -25,6 +26,7 @@ pub use client::{
     CloseReason, Delivery, Lease, MAX_RENDERED, PendingLogin, Pooling, ReplyAction, Session, Standing, Step,
     Until,
 };
+pub use face::Face;
 pub use ids::{SessionKey, Ticket};
 pub use link::{
     Incoming, Link, LinkFault, MAX_LISTED, MAX_WHOLE_REPLY, Part, PoolKey, Preamble, PushKind, Subscribed,

@@ -1,7 +1,8 @@
-//! Commands that the gate answers itself: CLIENT, HELLO and AUTH.
+//! Commands that the gate answers itself: CLIENT, HELLO and AUTH; and replies that it rewrites.
 
 pub(crate) mod client_info;
 pub(crate) mod clients;
 pub(crate) mod hello;
+pub(crate) mod rewrite;
 
 pub use self::clients::{Action, Filter, Findings, Inquiry, Listed};

@@ -1,5 +1,6 @@
 //! The reports of a session about its work, and the questions to its caller.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -150,6 +151,9 @@ pub trait Peer {
     fn address(&self) -> String;
     /// Returns the address that the client connected to, in the same form.
     fn local_address(&self) -> String;
+    /// Returns the address that the client dialled, as far as it is known: the destination in a trusted PROXY header,
+    /// or else the local address of the connection. Returns `None` for unix sockets.
+    fn reached_at(&self) -> Option<SocketAddr>;
     /// Returns the time since the client connected.
     fn age(&self) -> Duration;
     /// Returns the time since the client last sent something.

@@ -8,6 +8,7 @@ use portcullis_resp::command::CommandId;
 use crate::ids::{SessionKey, Ticket};
 use crate::link::Stage;
 use crate::local::client_info::Introduction;
+use crate::local::rewrite::Rewrite;
 use crate::shape::Shape;
 use crate::tick::Tick;
 
@@ -137,6 +138,8 @@ pub(crate) enum ReplyKind {
     Select(Option<u32>),
     /// The upstream's reply to CLIENT NO-EVICT. The value says whether the command switches the mode on.
     NoEvict(bool),
+    /// The upstream's reply to a command that shows which server it is. The client gets a reply that shows the gate.
+    Presented(Rewrite),
     /// The upstream's list of channels. The client gets only those that it may subscribe to.
     Channels,
     /// The upstream's reply to WATCH.

@@ -7,6 +7,7 @@ use portcullis_resp::command::{CommandId, Flags, id, keys};
 use portcullis_resp::limits::RequestLimits;
 use portcullis_resp::scan::Span;
 
+use crate::face::Face;
 use crate::link::Preamble;
 use crate::pooling::Pin;
 use crate::shape::Verb;
@@ -23,6 +24,7 @@ pub struct Plan {
     rules: Arc<CommandPlan>,
     care: Box<[Care]>,
     shared: bool,
+    face: Option<Arc<Face>>,
 }
 
 /// The care that a command needs in the session, judged only by its name.
@@ -60,9 +62,10 @@ impl Plan {
     ) -> Self {
         let preamble = preamble.filter(|_| auth != Auth::Passthrough);
         let rules = Arc::new(CommandPlan::new(None, None));
-        let care = care(&rules, false);
+        let care = care(&rules, false, None);
         let upstream = upstream.to_owned();
-        Self { auth, user: None, preamble, upstream, limits, held_command, rules, care, shared: false }
+        let face = None;
+        Self { auth, user: None, preamble, upstream, limits, held_command, rules, care, shared: false, face }
     }
 
     /// Returns the plan with shared upstream connections. Has no effect under [`Auth::Passthrough`], where each
@@ -70,7 +73,13 @@ impl Plan {
     #[must_use]
     pub fn shared(self) -> Self {
         let shared = self.auth != Auth::Passthrough;
-        Self { care: care(&self.rules, shared), shared, ..self }
+        Self { care: care(&self.rules, shared, self.face.as_deref()), shared, ..self }
+    }
+
+    /// Returns the plan for a listener with this face, whose clients must not see the address of the upstream.
+    #[must_use]
+    pub fn presented_as(self, face: Arc<Face>) -> Self {
+        Self { care: care(&self.rules, self.shared, Some(&face)), face: Some(face), ..self }
     }
 
     /// Returns the plan for clients that are logged in as `user`. Under [`Auth::Users`], a plan without a user is for
@@ -84,7 +93,7 @@ impl Plan {
     /// So a reload that does not change the rules should keep them.
     #[must_use]
     pub fn with_rules(self, rules: Arc<CommandPlan>) -> Self {
-        Self { care: care(&rules, self.shared), rules, ..self }
+        Self { care: care(&rules, self.shared, self.face.as_deref()), rules, ..self }
     }
 
     /// Returns this plan for an upstream connection that was made under `made_by`. The gate logs in there with the
@@ -101,6 +110,7 @@ impl Plan {
             rules: Arc::clone(&self.rules),
             care: self.care.clone(),
             shared: self.shared,
+            face: self.face.clone(),
         }
     }
 
@@ -136,7 +146,24 @@ impl Plan {
 
     /// Returns whether the plan may replace `old` under the same `auth`.
     pub(crate) fn replaces(&self, old: &Self, auth: Auth) -> bool {
-        self.auth == auth && self.user == old.user && self.shared == old.shared
+        let same_kind = self.is_sentinel_only() == old.is_sentinel_only();
+        self.auth == auth && self.user == old.user && self.shared == old.shared && same_kind
+    }
+
+    /// Returns the face of the listener. `None` if the upstream is not hidden: clients may see its address.
+    pub(crate) fn face(&self) -> Option<&Arc<Face>> {
+        self.face.as_ref()
+    }
+
+    /// Returns whether the gate answers every command, as a sentinel. Such a client has no upstream connection.
+    pub(crate) fn is_sentinel_only(&self) -> bool {
+        self.face.as_ref().is_some_and(|face| face.is_sentinel_only())
+    }
+
+    /// Returns whether the gate answers CLIENT on the client's own connection too. Redis would show all of its clients
+    /// and its own address.
+    pub(crate) fn answers_client(&self) -> bool {
+        self.is_public() || self.face.is_some()
     }
 
     /// Returns whether both plans share the same rules in memory.
@@ -158,8 +185,7 @@ impl Plan {
         self.rules.has_rules()
     }
 
-    /// Returns whether the rules contain `@public`. The gate then answers CLIENT, because Redis would show all of its
-    /// clients.
+    /// Returns whether the rules contain `@public`.
     pub(crate) fn is_public(&self) -> bool {
         self.rules.is_public()
     }
@@ -202,12 +228,18 @@ impl Plan {
     }
 }
 
-fn care(rules: &CommandPlan, shared: bool) -> Box<[Care]> {
+fn care(rules: &CommandPlan, shared: bool, face: Option<&Face>) -> Box<[Care]> {
     // The gate must know the database, because its reply to CLIENT LIST shows it.
-    let told = |command| rules.is_public() && command == id::SELECT;
+    let told = |command| (rules.is_public() || face.is_some()) && command == id::SELECT;
+    let presented =
+        |command| face.is_some_and(|face| face.is_sentinel_only() || PRESENTED.contains(&command));
     let listed = |command| rules.filters_channels() && command == id::PUBSUB;
     let own = |command| {
-        needs_care(command) || told(command) || listed(command) || (shared && Pin::of(command) != Pin::Share)
+        needs_care(command)
+            || told(command)
+            || presented(command)
+            || listed(command)
+            || (shared && Pin::of(command) != Pin::Share)
     };
     let care = |command| match (own(command), rules.class(command).is_free()) {
         (true, _) => Care::Own,
@@ -216,6 +248,10 @@ fn care(rules: &CommandPlan, shared: bool) -> Box<[Care]> {
     };
     CommandId::all().map(care).collect()
 }
+
+/// Commands whose replies show which server a client is connected to.
+const PRESENTED: [CommandId; 8] =
+    [id::CLUSTER, id::SENTINEL, id::READONLY, id::READWRITE, id::ASKING, id::INFO, id::ROLE, id::CONFIG];
 
 fn needs_care(command: CommandId) -> bool {
     let stateful = [

@@ -77,6 +77,11 @@ impl Verb {
         Self::ALL.iter().map(|(verb, command, _)| (*verb, *command)).filter(|(verb, _)| !verb.gives_up())
     }
 
+    /// Returns the first element of a confirmation.
+    pub(crate) fn word(self) -> &'static [u8] {
+        Self::ALL.iter().find(|(verb, ..)| *verb == self).map_or(&[], |(_, _, word)| word)
+    }
+
     /// Returns the verb in the first element of a confirmation. `None` if the word is not such a verb.
     pub fn from_word(word: &[u8]) -> Option<Self> {
         Self::ALL.iter().find(|(_, _, text)| *text == word).map(|(verb, _, _)| *verb)

@@ -1,5 +1,6 @@
 //! Helpers of the fuzz targets.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -133,6 +134,10 @@ impl Peer for TestHost {
 
     fn local_address(&self) -> String {
         "192.0.2.2:6379".to_owned()
+    }
+
+    fn reached_at(&self) -> Option<SocketAddr> {
+        None
     }
 
     fn age(&self) -> Duration {

@@ -1,13 +1,14 @@
 //! Effects of the upstream's replies on the client and on the state of its connection.
 
-use portcullis_resp::scan::{Reply, ReplyScanner, aggregate_header, arguments};
+use portcullis_resp::scan::arguments;
 use portcullis_resp::{encode, reply};
 
 use super::state::State;
 use super::step::ReplyAction;
 use super::upstream::Upstream;
-use crate::link::{Part, Stage, Unavailable};
+use crate::link::{MAX_LISTED, Part, Stage, Unavailable};
 use crate::local::client_info::Introduction;
+use crate::local::rewrite::{self, Rewrite};
 use crate::observe::Observer;
 use crate::pending::{ReplyKind, ReplyMode};
 use crate::plan::Auth;
@@ -17,6 +18,11 @@ use crate::tick::Tick;
 /// Without this limit they would accumulate for a client that never reads. On shared connections the limit is
 /// `client_output_buffer`.
 pub const MAX_RENDERED: usize = 64 * 1024;
+
+/// The error in place of a redirect, which names another server. No upstream that the gate does not know as a cluster
+/// may send its clients to other servers.
+const REDIRECTED: &[u8] =
+    b"-ERR portcullis: the upstream is a node of a cluster and does not serve this key\r\n";
 
 /// One part of a reply, and the state that it may change.
 pub(super) struct Answering<'s> {
@@ -31,7 +37,20 @@ impl<'s> Answering<'s> {
     }
 
     /// Returns what to do with the part.
-    pub(super) fn answer<O: Observer>(mut self, now: Tick, observer: &mut O) -> ReplyAction {
+    pub(super) fn answer<O: Observer>(self, now: Tick, observer: &mut O) -> ReplyAction {
+        let redirects =
+            self.is_error && self.state.plan().face().is_some() && rewrite::is_redirect(self.part.bytes);
+        // Within EXEC's reply, or in a line that is longer than any server's, only a script can have made it.
+        if redirects && (!self.part.first || self.part.ended == 0) {
+            return ReplyAction::Desync;
+        }
+        match self.settle(now, observer) {
+            ReplyAction::Pass if redirects => ReplyAction::Replace(REDIRECTED),
+            action => action,
+        }
+    }
+
+    fn settle<O: Observer>(mut self, now: Tick, observer: &mut O) -> ReplyAction {
         let part = self.part;
         let Some(front) = self.state.pending.expected(part.ticket) else { return ReplyAction::Desync };
         let muted = front.muted;
@@ -120,6 +139,7 @@ impl<'s> Answering<'s> {
             ReplyKind::Introduced(text) if ok => self.introduced(text),
             ReplyKind::Introduced(_) => {}
             ReplyKind::Channels => return self.channels(default),
+            ReplyKind::Presented(rewrite) => return self.presented(*rewrite, default),
         }
         default
     }
@@ -241,8 +261,32 @@ impl<'s> Answering<'s> {
         if default != ReplyAction::Pass {
             return default;
         }
-        self.state.scratch = with_id(self.part.bytes, profile.id());
-        ReplyAction::Rewritten
+        let id = profile.id();
+        let mode = self.state.plan().face().map(|face| face.mode());
+        self.state.scratch.clear();
+        match rewrite::hello(self.part.bytes, id, mode, &mut self.state.scratch) {
+            Some(()) => ReplyAction::Rewritten,
+            None => ReplyAction::Desync,
+        }
+    }
+
+    /// Handles a reply that shows which server the upstream is. A reply that is too long to be rewritten becomes an
+    /// error, and so the client never gets a part of it.
+    fn presented(&mut self, rewrite: Rewrite, default: ReplyAction) -> ReplyAction {
+        if default != ReplyAction::Pass || !self.part.first {
+            return ReplyAction::Drop;
+        }
+        if self.is_error {
+            return default;
+        }
+        if self.part.ended == 0 || self.part.bytes.len() > MAX_LISTED {
+            return ReplyAction::Replace(rewrite.of.too_long());
+        }
+        self.state.scratch.clear();
+        match rewrite.write(self.part.bytes, &mut self.state.scratch) {
+            Some(()) => ReplyAction::Rewritten,
+            None => ReplyAction::Desync,
+        }
     }
 
     /// Handles Redis's reply to the question whether the client may ask about other clients.
@@ -304,24 +348,4 @@ impl<'s> Answering<'s> {
         encode::command(&mut self.state.scratch, &shown);
         ReplyAction::Rewritten
     }
-}
-
-/// Returns HELLO's reply with `id` as the value of its field `id`.
-fn with_id(frame: &[u8], id: u64) -> Vec<u8> {
-    const ID: &[u8] = b"$2\r\nid\r\n";
-    let mut out = Vec::with_capacity(frame.len() + ID.len());
-    let Ok(Some((_, mut at))) = aggregate_header(frame) else { return frame.to_vec() };
-    out.extend_from_slice(&frame[..at]);
-    let mut names_id = false;
-    while let Some(rest) = frame.get(at..).filter(|rest| !rest.is_empty()) {
-        let Ok(Reply::Whole { len, .. }) = ReplyScanner::new().next(rest) else { return frame.to_vec() };
-        let element = &rest[..len];
-        if std::mem::replace(&mut names_id, element == ID) {
-            encode::integer(&mut out, i64::try_from(id).unwrap_or(i64::MAX));
-        } else {
-            out.extend_from_slice(element);
-        }
-        at += len;
-    }
-    out
 }

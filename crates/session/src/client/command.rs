@@ -64,7 +64,7 @@ impl<'b> CommandFrame<'b> {
     }
 
     /// Refuses the command as unknown. Redis repeats the name and the first arguments in the error.
-    fn unknown(&self, held: usize) -> Verdict {
+    pub(super) fn unknown(&self, held: usize) -> Verdict {
         let mut shown = Vec::new();
         let mut room = MAX_QUOTED;
         for argument in arguments(self.first(held)).skip(1) {

@@ -6,7 +6,9 @@
 
 mod client_command;
 mod login;
+mod presented;
 mod replication;
+mod sentinel;
 mod shared;
 
 use std::collections::BTreeSet;
@@ -58,6 +60,9 @@ impl<'s, H: Host> Judge<'s, H> {
         if self.leaves_replication() {
             return Verdict::EndReplication;
         }
+        if let Some(verdict) = self.presented() {
+            return verdict;
+        }
         match self.admissible() {
             Some(Verdict::Answer(answer)) if self.command == id::EXEC => {
                 self.state.transaction.refuse_exec(answer, &self.state.pending)
@@ -67,7 +72,7 @@ impl<'s, H: Host> Judge<'s, H> {
             None if self.state.upstream == Upstream::Unlinked && !self.needs_no_upstream() => {
                 Verdict::UNTIL_LINKED
             }
-            None if self.state.plan().has_rules() => self.ruled(),
+            None if self.state.plan().has_rules() || self.state.plan().answers_client() => self.ruled(),
             None => self.by_name(),
         }
     }
@@ -117,6 +122,7 @@ impl<'s, H: Host> Judge<'s, H> {
                 script(self.frame, self.state.plan().held_command())
             }
             id::MONITOR if alone => self.state.modes.monitor(&self.state.transaction, &self.state.pending),
+            id::INFO | id::ROLE | id::CONFIG if self.state.plan().face().is_some() => self.rewritten(),
             id::PUBSUB if self.state.plan().rules().filters_channels() => pubsub(self.frame, self.state),
             _ => match Verb::of(self.command) {
                 Some(verb) => self.subscription(verb),

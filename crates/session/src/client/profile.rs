@@ -12,6 +12,7 @@
 //!                                 └── allowed ──► Clients
 //! ```
 
+use super::listening::Listening;
 use crate::local::client_info::{self, ClientInfo, Introduction, Said};
 use crate::local::clients::{Action, Findings, Inquiry};
 use crate::tick::Tick;
@@ -35,6 +36,8 @@ pub(super) struct Profile {
     db: u32,
     upstream_id: UpstreamId,
     asking: Asking,
+    /// The client's side of a listener that is only a sentinel.
+    listening: Option<Box<Listening>>,
 }
 
 /// Redis's id of the client's own upstream connection.
@@ -128,6 +131,16 @@ impl Profile {
     /// Records that Redis accepted a name or library of the client.
     pub(super) fn introduce(&mut self, introduction: Introduction) {
         self.info.take(introduction);
+    }
+
+    /// Returns the client's side of a listener that is only a sentinel.
+    pub(super) fn listening(&self) -> Option<&Listening> {
+        self.listening.as_deref()
+    }
+
+    /// Returns the client's side of a listener that is only a sentinel, for changes.
+    pub(super) fn listening_mut(&mut self) -> &mut Listening {
+        self.listening.get_or_insert_default()
     }
 
     /// Sets the reply to CLIENT ID.
@@ -314,6 +327,7 @@ impl Profile {
             + self.naming.as_ref().map_or(0, |name| name.len())
             + users
             + asked
+            + self.listening.as_ref().map_or(0, |listening| listening.held())
     }
 }
 

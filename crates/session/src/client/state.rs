@@ -470,7 +470,7 @@ impl State {
 
     /// Returns whether the gate answers CLIENT for this client.
     pub(super) fn answers_client(&self) -> bool {
-        self.pooling.is_some() || self.plan().is_public()
+        self.pooling.is_some() || self.plan().answers_client()
     }
 
     pub(super) fn view<'v, P: Peer>(&'v self, peer: &'v P) -> View<'v> {
@@ -478,12 +478,19 @@ impl State {
         let own = pooling.is_none_or(|pooling| pooling.is_leased());
         let unknown = if self.plan().auth() == Auth::Users { DEFAULT_USER } else { UNKNOWN_USER };
         let db = self.profile.as_ref().map_or(0, |profile| profile.db());
+        let listening = self.profile.as_ref().and_then(|profile| profile.listening());
+        let subscriptions = match listening {
+            Some(listening) => listening.subscriptions(),
+            None if own => peer.subscriptions(),
+            None => Subscriptions::default(),
+        };
+        let resp3 = || listening.map_or_else(|| peer.resp3(), |listening| listening.resp3());
         View {
             peer,
             user: self.acts_as().unwrap_or(unknown),
             db: u64::from(pooling.map_or(db, |pooling| pooling.db())),
-            resp3: pooling.map_or_else(|| peer.resp3(), |pooling| pooling.resp3()),
-            subscriptions: if own { peer.subscriptions() } else { Subscriptions::default() },
+            resp3: pooling.map_or_else(resp3, |pooling| pooling.resp3()),
+            subscriptions,
             monitors: self.modes.monitors(),
             blocks: self.pending.blocks(),
             queued: self.transaction.queued(),

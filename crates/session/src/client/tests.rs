@@ -6,6 +6,7 @@ mod handshakes;
 mod logins;
 mod messages;
 mod muting;
+mod presented;
 mod public;
 mod refusals;
 mod renewal;

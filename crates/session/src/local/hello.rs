@@ -82,6 +82,11 @@ impl<'b> Hello<'b> {
         }
     }
 
+    /// Returns whether the HELLO requests RESP3. `None` if it names no version.
+    pub(crate) fn asks_for_resp3(&self) -> Option<bool> {
+        self.version.map(|version| version == b"3")
+    }
+
     /// Returns whether the credentials are right under `auth: trust`. Missing credentials are right as well.
     pub(crate) fn is_of_default_user(&self) -> bool {
         self.credentials.is_none_or(|(user, _)| user == DEFAULT_USER.as_bytes())
@@ -97,7 +102,7 @@ impl<'b> Hello<'b> {
         let mut bytes = Vec::with_capacity(32);
         let words = [b"HELLO"].into_iter().map(|word| &word[..]).chain(self.version);
         encode::command(&mut bytes, &words.collect::<Vec<_>>());
-        let resp3 = self.version.map(|version| version == b"3");
+        let resp3 = self.asks_for_resp3();
         Greeting { bytes, resp3, name: self.name.map(Into::into) }
     }
 

@@ -1,5 +1,6 @@
 //! A session and its link, driven like in the relay, with bounded buffers in place of sockets.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +29,7 @@ pub(crate) struct Count {
     pub(crate) users: Users,
     pub(crate) subscriptions: Subscriptions,
     pub(crate) listens_in_resp2: bool,
+    pub(crate) resp3: bool,
 }
 
 impl Observer for Count {
@@ -70,6 +72,10 @@ impl Peer for Count {
         "192.0.2.1:6379".to_owned()
     }
 
+    fn reached_at(&self) -> Option<SocketAddr> {
+        "192.0.2.1:6379".parse().ok()
+    }
+
     fn age(&self) -> Duration {
         Duration::from_secs(7)
     }
@@ -79,7 +85,7 @@ impl Peer for Count {
     }
 
     fn resp3(&self) -> bool {
-        false
+        self.resp3
     }
 
     fn subscriptions(&self) -> Subscriptions {
@@ -266,6 +272,7 @@ impl Pair {
         self.waits = None;
         while self.sent.len() < self.room && self.closed.is_none() {
             self.count.listens_in_resp2 = self.link.listens_in_resp2();
+            self.count.resp3 = self.link.is_resp3();
             match self.session.next(&self.client_input, Tick::from_nanos(1), &mut self.count) {
                 Step::Forward { len, first, pending, shape, .. } => {
                     if pending > 0 {

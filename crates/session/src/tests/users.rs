@@ -7,7 +7,7 @@ use portcullis_resp::limits::RequestLimits;
 
 use super::pair::HELD_COMMAND;
 use crate::link::Preamble;
-use crate::{Attempt, Auth, Plan};
+use crate::{Attempt, Auth, Face, Plan};
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct User {
@@ -38,6 +38,13 @@ impl Users {
     pub(crate) fn of_shared(users: &[User]) -> Self {
         let all = users.iter().map(|user| (*user, user.plan().shared().into())).collect();
         Self { all, anonymous: anonymous_plan().shared().into(), attempts: 0, failures_left: None }
+    }
+
+    /// Creates the users of a listener with this face.
+    pub(crate) fn presented(users: &[User], face: &Arc<Face>) -> Self {
+        let presented = |plan: Plan| plan.presented_as(Arc::clone(face)).into();
+        let all = users.iter().map(|user| (*user, presented(user.plan()))).collect();
+        Self { all, anonymous: presented(anonymous_plan()), attempts: 0, failures_left: None }
     }
 
     /// Creates the users with new logins, under the same rules as in `old`.

@@ -1,7 +1,7 @@
 //! CLIENT commands that the gate answers or changes.
 
 use portcullis_resp::command::{CommandId, id, lookup_subcommand};
-use portcullis_resp::encode;
+use portcullis_resp::{encode, reply};
 
 use super::{Judge, may_block};
 use crate::client::command::CommandFrame;
@@ -22,14 +22,14 @@ const MAX_TOLD: usize = 64 * 1024;
 
 /// Commands of a client with its own upstream connection.
 impl<H: Host> Judge<'_, H> {
-    /// Judges a command of a client with command rules.
+    /// Judges a command of a client with command rules, or of one whose upstream is hidden.
     pub(super) fn ruled(&mut self) -> Verdict {
         if self.command == id::CLIENT
             && let Some(verdict) = self.client_ruled()
         {
             return verdict;
         }
-        if !self.state.plan().is_public() {
+        if !self.state.plan().answers_client() {
             return self.by_name();
         }
         if let Some(verdict) = self.learns_before() {
@@ -46,23 +46,33 @@ impl<H: Host> Judge<'_, H> {
         }
     }
 
-    /// Judges CLIENT for a client with command rules. Returns `None` if the rules change nothing.
+    /// Judges CLIENT for such a client. Returns `None` if the rules change nothing.
     fn client_ruled(&mut self) -> Option<Verdict> {
         let exact = match self.frame.exact(id::CLIENT, self.state.plan().held_command()) {
             Ok(exact) => exact?,
             Err(verdict) => return Some(verdict),
         };
-        let public = self.state.plan().is_public();
+        let answers = self.state.plan().answers_client();
         match exact {
             id::CLIENT_TRACKING => self.own_redirection(),
             id::CLIENT_ID | id::CLIENT_INFO | id::CLIENT_LIST | id::CLIENT_KILL | id::CLIENT_UNBLOCK
-                if public =>
+                if answers =>
             {
                 Some(self.answer_client(exact))
             }
-            id::CLIENT_SETNAME | id::CLIENT_SETINFO if public => self.introduce(exact),
+            // A subcommand that the gate does not know may bring pushes with addresses, as MAINT_NOTIFICATIONS does.
+            id::CLIENT if self.state.plan().face().is_some() => Some(self.answer_client(exact)),
+            id::CLIENT_CAPA => self.capabilities(),
+            id::CLIENT_SETNAME | id::CLIENT_SETINFO if answers => self.introduce(exact),
             _ => None,
         }
+    }
+
+    /// Judges CLIENT CAPA, with which a client says that it follows redirects. A hidden upstream must not learn that.
+    /// Returns `None` if the command may be forwarded.
+    pub(super) fn capabilities(&self) -> Option<Verdict> {
+        self.state.plan().face()?;
+        Some(self.state.excluded().unwrap_or(Verdict::canned_reply(reply::OK)))
     }
 
     /// Judges CLIENT SETNAME and SETINFO. Redis accepts or refuses the text, and the gate remembers an accepted text.
@@ -86,7 +96,7 @@ impl<H: Host> Judge<'_, H> {
     /// Judges CLIENT TRACKING with REDIRECT under command rules. With REDIRECT to another client, that client would get
     /// messages that it never requested. Returns `None` if the command may be forwarded.
     fn own_redirection(&mut self) -> Option<Verdict> {
-        let (public, begun) = (self.state.plan().is_public(), self.state.transaction.is_begun());
+        let (answers, begun) = (self.state.plan().answers_client(), self.state.transaction.is_begun());
         if !self.frame.is_whole_within(self.state.plan().held_command()) {
             return Some(Verdict::NeedWhole);
         }
@@ -108,9 +118,9 @@ impl<H: Host> Judge<'_, H> {
         }
         match self.state.profile.as_ref().map(|profile| profile.upstream_id()).unwrap_or_default() {
             UpstreamId::Unknown if !begun => Some(Verdict::Later(Later::IdLearned)),
-            UpstreamId::Known(own) if !public && own == target => None,
+            UpstreamId::Known(own) if !answers && own == target => None,
             // The gate cannot replace the id inside MULTI, because it counts only frames that are queued unchanged.
-            UpstreamId::Known(own) if public && !begun && i64::try_from(self.host.id()) == Ok(target) => {
+            UpstreamId::Known(own) if answers && !begun && i64::try_from(self.host.id()) == Ok(target) => {
                 Some(redirect_to(&args, place, own))
             }
             _ => refused,

@@ -80,7 +80,7 @@ impl<H: Host> Judge<'_, H> {
 
     /// Judges AUTH under [`Auth::Passthrough`].
     fn client_auth(&mut self) -> Verdict {
-        if self.state.plan().is_public() {
+        if self.state.plan().answers_client() {
             if !self.frame.is_whole_within(self.state.plan().held_command()) {
                 return Verdict::NeedWhole;
             }
@@ -112,7 +112,7 @@ impl<H: Host> Judge<'_, H> {
         }
         let plan = self.state.plan();
         let auth = plan.auth();
-        if auth == Auth::Passthrough && !plan.is_public() {
+        if auth == Auth::Passthrough && !plan.answers_client() {
             let may_log_in = self.frame.arguments >= HELLO_WITH_CREDENTIALS;
             return if may_log_in { self.client_login(Shape::Hello) } else { Verdict::untimed(Shape::Hello) };
         }
@@ -150,7 +150,7 @@ impl<H: Host> Judge<'_, H> {
         self.as_known(verdict, name)
     }
 
-    /// Judges HELLO under [`Auth::Passthrough`] and `@public`. `hello` is `None` if Redis will refuse the HELLO.
+    /// Judges HELLO under [`Auth::Passthrough`] where the gate answers CLIENT. `hello` is `None` if Redis will refuse the HELLO.
     fn client_hello(&mut self, hello: Option<&Hello<'_>>) -> Verdict {
         if self.frame.arguments < HELLO_WITH_CREDENTIALS {
             return Verdict::untimed(Shape::Hello);
@@ -239,7 +239,7 @@ impl<H: Host> Judge<'_, H> {
     /// Marks a HELLO on the client's own connection, if the gate answers CLIENT ID there. The reply to the HELLO must
     /// contain the gate's id, and the gate remembers `name`.
     fn as_known(&mut self, verdict: Verdict, name: Option<&[u8]>) -> Verdict {
-        if self.state.pooling.is_some() || !self.state.plan().is_public() {
+        if self.state.pooling.is_some() || !self.state.plan().answers_client() {
             return verdict;
         }
         let (bytes, kind) = match verdict {

@@ -30,6 +30,11 @@ impl<H: Host> Judge<'_, H> {
         {
             return verdict;
         }
+        if exact == Some(id::CLIENT_CAPA)
+            && let Some(verdict) = self.capabilities()
+        {
+            return verdict;
+        }
         let leased = self.state.is_leased();
         let arguments = self.frame.arguments;
         let pin = match exact.map_or(Pin::Session, |exact| Pin::of_call(exact, arguments)) {

@@ -3,6 +3,7 @@
 use portcullis_resp::command::lookup_subcommand;
 
 use super::*;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::shape::Verb;
@@ -20,6 +21,10 @@ impl Peer for TestPeer {
 
     fn local_address(&self) -> String {
         "[2001:db8::1]:6379".to_owned()
+    }
+
+    fn reached_at(&self) -> Option<SocketAddr> {
+        None
     }
 
     fn age(&self) -> Duration {
