@@ -219,6 +219,15 @@ step_clients() {
     tests/clients/scripts.sh
 }
 
+# Clients with a standalone, Sentinel and Cluster mode.
+step_presented() {
+    if ! tests/clients/presented.sh fetch; then
+        echo "NOT CHECKED: PyPI or npm cannot be reached; client libraries are NOT CHECKED"
+        return
+    fi
+    tests/clients/presented.sh
+}
+
 # The installed server, and the other versions; NOT CHECKED for those that cannot be fetched. More of the random
 # commands: E2E_SEED=2 E2E_FUZZ_SECONDS=600.
 step_servers() {

@@ -27,6 +27,7 @@ mod login;
 mod masters;
 mod observed;
 mod odd_bytes;
+mod presented;
 mod pressure;
 mod proxy_protocol;
 

@@ -218,7 +218,7 @@ fn judge(
         return Verdict::Cut;
     };
     let listener = entry.listener.current();
-    if entry.sender.as_ref().is_some_and(|sender| !listener.trusts(sender, now)) {
+    if entry.sender.as_ref().is_some_and(|sender| !listener.trusts(&sender.addr, now)) {
         return Verdict::Cut;
     }
     let Decision::Allow(permit) = listener.judge(&entry.from, now) else {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use portcullis_acl::{ClientAddr, Decision, Permit, RuleId, UnixSeconds};
 
-use super::identify::Identified;
+use super::identify::{Identified, ProxySender};
 use crate::generation::listener::{Listener, ListenerState};
 use crate::generation::seats::Seat;
 use crate::generation::sources::SourcePlace;
@@ -23,7 +23,7 @@ pub(crate) struct Admitted {
 #[derive(Debug)]
 pub(crate) struct Client {
     from: ClientAddr,
-    sender: Option<Box<ClientAddr>>,
+    sender: Option<Box<ProxySender>>,
     generation: Arc<Generation>,
     listener: Arc<Listener>,
     permit: Permit,
@@ -48,7 +48,7 @@ pub(crate) struct Parts {
     /// The source address.
     pub from: ClientAddr,
     /// The sender of the PROXY header. `None` if the connection came without a header.
-    pub sender: Option<Box<ClientAddr>>,
+    pub sender: Option<Box<ProxySender>>,
     /// The configuration that admitted the client.
     pub generation: Arc<Generation>,
     /// The permit of the client: the entry that admitted it, and its expiry.
@@ -101,7 +101,7 @@ impl Client {
         if self.listener.settings().tls() != listener.settings().tls() {
             return Err(self.revoked(RefusedReason::Tls, None));
         }
-        if self.sender.as_ref().is_some_and(|sender| !listener.trusts(sender, now)) {
+        if self.sender.as_ref().is_some_and(|sender| !listener.trusts(&sender.addr, now)) {
             return Err(self.revoked(RefusedReason::ProxyHeader, None));
         }
         match listener.judge(&self.from, now) {

@@ -1,6 +1,7 @@
 //! Finds the address of the client: the peer of the socket, or the address in a trusted peer's PROXY header.
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,8 +23,17 @@ pub(crate) struct Identified {
     pub(super) from: ClientAddr,
     /// The sender of the PROXY header, if there is one. Boxed because few connections have one, and each
     /// session's future reserves space for this field.
-    pub(super) sender: Option<Box<ClientAddr>>,
+    pub(super) sender: Option<Box<ProxySender>>,
     pub(super) listener: Arc<Listener>,
+}
+
+/// The sender of a PROXY header, and what the header says besides the client's address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ProxySender {
+    /// The address of the sender.
+    pub addr: ClientAddr,
+    /// The address to which the client connected. `None` if the header does not say it.
+    pub destination: Option<SocketAddr>,
 }
 
 impl Identified {
@@ -43,12 +53,12 @@ impl Identified {
         header: HeaderSource,
         listener: Arc<Listener>,
     ) -> Result<Self, HeaderFault> {
-        let from = match header {
-            HeaderSource::Tcp { source, .. } => ClientAddr::from_socket(source),
-            HeaderSource::Local => sender,
+        let (from, destination) = match header {
+            HeaderSource::Tcp { source, destination } => (ClientAddr::from_socket(source), Some(destination)),
+            HeaderSource::Local => (sender, None),
             HeaderSource::Unknown => return Err(HeaderFault::Nobody),
         };
-        Ok(Self { socket, from, sender: Some(Box::new(sender)), listener })
+        Ok(Self { socket, from, sender: Some(Box::new(ProxySender { addr: sender, destination })), listener })
     }
 }
 

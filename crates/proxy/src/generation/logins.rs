@@ -6,7 +6,7 @@ use portcullis_acl::user::{User, UserId, Users};
 use portcullis_acl::{ClientAddr, CommandPlan, ListId, Permit, Policy, UnixSeconds};
 use portcullis_config::{Acl, Auth, Config, Connections, Credentials, Listener};
 use portcullis_resp::limits::RequestLimits;
-use portcullis_session::{self as session, Plan, Preamble};
+use portcullis_session::{self as session, Face, Plan, Preamble};
 use secrecy::ExposeSecret;
 
 /// The users of one listener, and the rules for clients without a user.
@@ -36,6 +36,7 @@ impl Logins {
     /// Compiles the logins of `listener`. Rules that have not changed since `before` are reused.
     pub(crate) fn of(config: &Config, listener: &Listener, before: Option<&Self>) -> Self {
         let upstream = listener.upstream();
+        let face = face(listener).map(Arc::new);
         let make = |user: Option<&portcullis_config::User>| {
             let texts = [listener.acl(), user.and_then(|user| user.acl())]
                 .map(|acl| acl.map(|acl| acl.text().to_vec()));
@@ -54,6 +55,10 @@ impl Logins {
             let own = user.and_then(|user| user.upstream_credentials(upstream.name()));
             let credentials = own.or_else(|| upstream.credentials());
             let plan = plan(listener, credentials).with_rules(Arc::clone(&rules));
+            let plan = match &face {
+                Some(face) => plan.presented_as(Arc::clone(face)),
+                None => plan,
+            };
             let plan = match user {
                 Some(user) => plan.for_user(user.name()),
                 None => plan,
@@ -144,7 +149,10 @@ impl Logins {
 pub(crate) struct NotFromThere;
 
 fn plan(listener: &Listener, credentials: Option<&Credentials>) -> Plan {
+    let sentinel_only = listener.presentation().is_sentinel_only();
     let auth = match listener.auth() {
+        // A sentinel answers every client alike, and has no upstream connection to log in to.
+        _ if sentinel_only => session::Auth::Trust,
         Auth::Passthrough => session::Auth::Passthrough,
         Auth::Trust => session::Auth::Trust,
         Auth::Users => session::Auth::Users,
@@ -162,7 +170,32 @@ fn plan(listener: &Listener, credentials: Option<&Credentials>) -> Plan {
     let upstream = listener.upstream();
     let plan = Plan::new(auth, preamble, upstream.name(), grammar, limits.held_command());
     match upstream.connections() {
-        Connections::Shared => plan.shared(),
-        Connections::Dedicated => plan,
+        Connections::Shared if !sentinel_only => plan.shared(),
+        Connections::Shared | Connections::Dedicated => plan,
     }
+}
+
+/// Returns the server that the listener presents itself as. `None` if its clients may see the upstream's own address.
+fn face(listener: &Listener) -> Option<Face> {
+    let presentation = listener.presentation();
+    if presentation.is_standalone_only() && !listener.upstream().is_sentinel() {
+        return None;
+    }
+    let mut face = Face::standalone();
+    if !presentation.is_standalone() {
+        face = face.not_standalone();
+    }
+    if presentation.is_cluster() {
+        face = face.with_cluster();
+    }
+    if presentation.is_sentinel() {
+        face = face.with_sentinel(presentation.masters().iter().map(String::as_str));
+    }
+    if let Some(announced) = presentation.announce() {
+        face = face.announcing(announced.host(), announced.port());
+    }
+    if listener.tls().is_some() {
+        face = face.over_tls();
+    }
+    Some(face)
 }

@@ -43,7 +43,9 @@ impl Deadlines {
             login: upstream.connect_timeout(),
             client_login: timeouts.login().unwrap_or(CLIENT_LOGIN),
             response: upstream.response_timeout(),
-            enter: timeouts.login().filter(|_| listener.auth() == Auth::Users),
+            enter: timeouts
+                .login()
+                .filter(|_| listener.auth() == Auth::Users && !listener.presentation().is_sentinel_only()),
             user_timeout: listener.limits().tcp().user_timeout(),
         }
     }

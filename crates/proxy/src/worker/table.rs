@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use super::clients::{Listable, Reach};
 use super::listener_view::ListenerView;
+use crate::admission::identify::ProxySender;
 use crate::generation::store::Generation;
 use crate::metrics::ClosedReason;
 
@@ -28,7 +29,7 @@ pub(crate) struct Entry {
     /// The client's address.
     pub from: ClientAddr,
     /// The sender of the PROXY header that named the client's address. `None` if the client sent no header.
-    pub sender: Option<Box<ClientAddr>>,
+    pub sender: Option<Box<ProxySender>>,
     /// The client's listener, as this worker serves it.
     pub(crate) listener: Rc<ListenerView>,
     /// The permit of the list entry that admits the client.
@@ -185,7 +186,7 @@ impl Entry {
 
     /// Sets the sender of the PROXY header that named the client's address.
     #[must_use]
-    pub(crate) fn sent_by(self, sender: Option<Box<ClientAddr>>) -> Self {
+    pub(crate) fn sent_by(self, sender: Option<Box<ProxySender>>) -> Self {
         Self { sender, ..self }
     }
 

@@ -1,5 +1,6 @@
 //! The functions that a session calls while it judges: logins, facts about the client, and counters.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use portcullis_resp::command::CommandId;
@@ -53,6 +54,10 @@ impl Peer for RelayHost<'_> {
 
     fn local_address(&self) -> String {
         self.known.local_address()
+    }
+
+    fn reached_at(&self) -> Option<SocketAddr> {
+        self.known.reached_at()
     }
 
     fn age(&self) -> Duration {

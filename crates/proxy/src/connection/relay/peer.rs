@@ -93,6 +93,11 @@ impl Peer for Known<'_> {
         local.map_or_else(|| self.address(), |local| local.to_string())
     }
 
+    fn reached_at(&self) -> Option<SocketAddr> {
+        let by_header = self.entry.sender.as_ref().and_then(|sender| sender.destination);
+        by_header.or_else(|| self.client.and_then(Stream::local_address))
+    }
+
     fn age(&self) -> Duration {
         self.since.elapsed()
     }

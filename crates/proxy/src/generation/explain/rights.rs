@@ -126,7 +126,10 @@ impl Rights {
         };
         let known = user.as_ref().is_none_or(|user| user.allowed);
         let command = question.command.as_ref().filter(|_| known).zip(judged);
-        let command = command.map(|(command, plan)| command_rights(config, listener, plan, named, command));
+        let command = command.map(|(command, plan)| {
+            presented(listener, named, command)
+                .unwrap_or_else(|| command_rights(config, listener, plan, named, command))
+        });
         Self { user, command }
     }
 
@@ -210,6 +213,26 @@ fn user_rights(
             answer(false, "no entry of the user's from list matches the source".to_owned(), Value::Null)
         }
     }
+}
+
+/// Returns the decision on a command that the listener answers itself, in the name of the server that it presents
+/// itself as. No rules apply to it. `None` for any other command.
+fn presented(listener: &Listener, user: Option<&str>, command: &Command) -> Option<CommandRights> {
+    let known = lookup(scan::arguments(&command.frame).next()?)?;
+    let presentation = listener.presentation();
+    let of_cluster = matches!(known, id::CLUSTER | id::READONLY | id::READWRITE | id::ASKING);
+    let logged_in = listener.auth() != Auth::Users || user.is_some();
+    let why = if presentation.is_sentinel_only() {
+        "the listener answers every command itself, as a sentinel"
+    } else if known == id::SENTINEL && presentation.is_sentinel() {
+        "the listener answers it itself, as a sentinel"
+    } else if of_cluster && presentation.is_cluster() && logged_in {
+        "the listener answers it itself, as a cluster"
+    } else {
+        return None;
+    };
+    let (line, why) = (command.line.clone(), why.to_owned());
+    Some(CommandRights { line, allowed: true, why, by: Vec::new(), reply: None, unknown: None })
 }
 
 fn command_rights(

@@ -430,3 +430,23 @@ fn an_invalid_command_is_an_error() {
         assert!(error.to_string().contains(why), "{error}");
     }
 }
+
+/// Rules do not apply to commands that the listener answers itself.
+#[test]
+fn a_command_that_the_listener_answers_itself_is_allowed() {
+    let yaml = "\
+listeners:
+  - {name: data, bind: 127.0.0.1:6379, upstream: main, allow: [127.0.0.1], acl: \"+get\", present_as: [sentinel, cluster]}
+  - {name: plain, bind: 127.0.0.1:6380, upstream: main, allow: [127.0.0.1], acl: \"+get\"}
+  - {name: only, bind: 127.0.0.1:6382, upstream: main, allow: [127.0.0.1], present_as: [sentinel], announce: \"a:1\"}
+upstreams: {main: {address: 127.0.0.1:6381}}
+";
+    for (command, data) in [("CLUSTER SLOTS", "as a cluster"), ("SENTINEL MASTERS", "as a sentinel")] {
+        let (text, _) = rights_by(yaml, "127.0.0.1", None, Some(command));
+        let lines: Vec<&str> = text.lines().filter(|line| line.contains(command)).collect();
+        assert!(lines.len() == 3, "{text}");
+        assert!(lines[0].contains(&format!("allowed: the listener answers it itself, {data}")), "{text}");
+        assert!(lines[1].contains("refused"), "{text}");
+        assert!(lines[2].contains("allowed: the listener answers every command itself"), "{text}");
+    }
+}
