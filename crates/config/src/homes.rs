@@ -49,6 +49,7 @@ pub(crate) const HOMES: [(&str, &str, &[&str]); 13] = [
             "connections",
             "connect_timeout",
             "response_timeout",
+            "failover_wait",
         ],
     ),
     ("sentinel", "sentinel", &["master", "nodes", "pause"]),

@@ -245,6 +245,7 @@ pub struct Upstream {
     pub(super) connect_timeout: Duration,
     pub(super) response_timeout: Option<Duration>,
     pub(super) resolve_every: Duration,
+    pub(super) failover_wait: Option<Duration>,
     pub(super) tls: Option<Arc<ClientTls>>,
     pub(super) sentinel: Option<Arc<Sentinel>>,
 }
@@ -288,6 +289,12 @@ impl Upstream {
     /// Time between two lookups of the names among its addresses, while nothing fails.
     pub fn resolve_every(&self) -> Duration {
         self.resolve_every
+    }
+
+    /// Time for which commands wait while the upstream is unavailable; `None`: a session ends with its upstream
+    /// connection. Has no effect with [`Auth::Passthrough`].
+    pub fn failover_wait(&self) -> Option<Duration> {
+        self.failover_wait
     }
 
     /// The TLS settings; `None`: the upstream does not use TLS.

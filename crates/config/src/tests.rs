@@ -152,7 +152,7 @@ listeners:
   - {name: a, bind: [\"127.0.0.1:1\", \"unix:run/a.sock\"], limits: {bulk: 2MiB, client_output_buffer: 2MiB, pattern: 64, count: 5, subscriptions: 9, timeouts: {idle: 5m, frame: off}}}
   - {name: b-2_x, bind: \"[::1]:1\", upstream: main, auth: passthrough, refusal: reset, inline_commands: false}
 upstreams:
-  main: {address: [\"unix:/run/redis.sock\", redis.internal:6379, \"[2001:db8::7]:6380\"], response_timeout: 250ms}
+  main: {address: [\"unix:/run/redis.sock\", redis.internal:6379, \"[2001:db8::7]:6380\"], response_timeout: 250ms, failover_wait: off}
   app: {address: 10.0.0.7:6379, credentials: {username: app, password: {file: pw}}, connect_timeout: 1m, connections: shared}
 limits: {clients: 1000, pattern: 2KiB, count: 7000, arguments: 10, inline: 1KiB, held_command: 16KiB, client_output_buffer: 16KiB, buffers: 1GiB, timeouts: {drain: 1h, write: 7d}, tcp: {keepalive: off, user_timeout: off}}
 admin: off
@@ -180,6 +180,8 @@ workers: 3
     let addresses: Vec<String> = config.upstreams()[0].addresses().iter().map(ToString::to_string).collect();
     assert_eq!(addresses, ["unix:/run/redis.sock", "redis.internal:6379", "[2001:db8::7]:6380"]);
     assert_eq!(config.upstreams()[0].response_timeout(), Some(Duration::from_millis(250)));
+    let waits: Vec<_> = config.upstreams().iter().map(|upstream| upstream.failover_wait()).collect();
+    assert_eq!(waits, [None, Some(Duration::from_secs(5))]);
     assert_eq!(config.upstreams()[1].credentials().unwrap().username(), Some("app"));
     let connections: Vec<Connections> = config.upstreams().iter().map(|read| read.connections()).collect();
     assert_eq!(connections, [Connections::Dedicated, Connections::Shared]);

@@ -50,6 +50,7 @@ upstreams:
     connections: dedicated
     resolve_every: 30s
     connect_timeout: 2s
+    failover_wait: 5s
     response_timeout: 1s
   other: {address: "redis.internal:6379", credentials: {password: {env: CARGO_MANIFEST_DIR}},
           tls: {pin: ["sha256:5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8"]}}

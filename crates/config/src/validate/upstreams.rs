@@ -25,6 +25,9 @@ const RESOLVE_EVERY: Duration = Duration::from_secs(30);
 /// A failure asks for a lookup at once, so a shorter interval would only load the name server.
 const MIN_RESOLVE_EVERY: Duration = Duration::from_secs(1);
 
+/// Long enough for the restart of a server with little data, short enough for a client that waits.
+const FAILOVER_WAIT: Duration = Duration::from_secs(5);
+
 const CONNECTIONS: [(&str, Connections); 2] =
     [("dedicated", Connections::Dedicated), ("shared", Connections::Shared)];
 
@@ -133,6 +136,10 @@ fn one<'n>(node: &'n Node, read: &mut Read<'n>, scope: &mut Scope) -> Option<Ups
         Some(node) => resolve_every(node, scope),
         None => Some(RESOLVE_EVERY),
     };
+    let failover_wait = match fields.take("failover_wait") {
+        Some(node) => value::duration_or_off(node, "failover_wait", &mut scope.problems),
+        None => Some(Some(FAILOVER_WAIT)),
+    };
     fields.finish(&mut scope.problems);
     Some(Upstream {
         name: read.name.to_owned(),
@@ -146,6 +153,7 @@ fn one<'n>(node: &'n Node, read: &mut Read<'n>, scope: &mut Scope) -> Option<Ups
         connect_timeout: connect?,
         response_timeout: response?,
         resolve_every: resolve_every?,
+        failover_wait: failover_wait?,
         tls: match tls {
             None => None,
             Some(tls) => Some(tls?),
