@@ -104,7 +104,7 @@ fn connections_that_a_login_costs() {
 #[test]
 fn an_upstream_that_is_not_there() {
     let nowhere = format!("127.0.0.1:{}", ports::free());
-    let gate = with_users(Gate::before_address(&nowhere)).start();
+    let gate = with_users(Gate::before_address(&nowhere)).upstream("failover_wait: off").start();
     let mut client = gate.connect();
     for _ in 0..2 {
         client.assert_reply(&format!("AUTH app {PASSWORD}"), "+OK");

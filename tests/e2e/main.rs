@@ -13,6 +13,7 @@ mod clients;
 mod command_rules;
 mod configuration;
 mod connection;
+mod continuity;
 mod differential;
 mod documentation;
 mod early;

@@ -254,6 +254,7 @@ fn a_server_that_stops_before_its_first_reply_wants_no_tls() {
             let gate = Gate::before(&redis)
                 .listener("auth: trust")
                 .upstream(&format!("connections: {connections}"))
+                .upstream("failover_wait: off")
                 .start();
             eventually("the upstream is up", || (gate.get("/ready").0 == 200).then_some(()));
             let mut blocked = gate.connect();

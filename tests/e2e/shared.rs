@@ -49,7 +49,11 @@ fn before(fake: &Fake) -> GateBuilder {
 }
 
 fn sharing(builder: GateBuilder) -> GateBuilder {
-    builder.listener("auth: trust").upstream("connections: shared").top("workers: 1")
+    builder
+        .listener("auth: trust")
+        .upstream("connections: shared")
+        .upstream("failover_wait: off")
+        .top("workers: 1")
 }
 
 /// Returns the number of the proxy's connections to its upstream, from `/metrics`.

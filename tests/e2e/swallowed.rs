@@ -42,6 +42,7 @@ fn trust(fake: &Fake) -> GateBuilder {
         .listener("auth: trust")
         .password(PASSWORD)
         .upstream("connect_timeout: 1s")
+        .upstream("failover_wait: off")
 }
 
 /// Checks that the client gets the timeout error after the time limit, and not much later.
@@ -177,6 +178,7 @@ fn the_gates_login_for_another_user_ends_by_a_time_limit() {
         .listener("auth: users")
         .listener("users: [alice, bob]")
         .upstream("connect_timeout: 1s")
+        .upstream("failover_wait: off")
         .file("secret", "canary-swallowed-users\n")
         .top(
             "users: {alice: {password: {file: secret}, upstream_credentials: {main: {username: upstream-alice, password: \

@@ -120,6 +120,7 @@ fn stopped() {
         .listener("auth: trust")
         .password(PASSWORD)
         .upstream("connect_timeout: 500ms")
+        .upstream("failover_wait: off")
         .start();
     assert_up(&gate);
     redis.signal(Signal::STOP);

@@ -82,7 +82,7 @@ fn clients_of_shared_connections_go_on_at_the_new_address() {
 #[test]
 fn an_idle_client_of_a_dedicated_connection_is_closed_and_a_subscriber_stays() {
     alone(|fixture| {
-        let gate = fixture.start(&["resolve_every: 1s"]);
+        let gate = fixture.start(&["resolve_every: 1s", "failover_wait: off"]);
         let (mut idle, mut subscriber, mut blocked) = (gate.connect(), gate.connect(), gate.connect());
         idle.assert_reply("SET k first", "+OK");
         subscriber.assert_reply("SUBSCRIBE c", r#"["subscribe" "c" :1]"#);
@@ -101,6 +101,22 @@ fn an_idle_client_of_a_dedicated_connection_is_closed_and_a_subscriber_stays() {
         blocked.assert_closed();
         subscriber.assert_reply("UNSUBSCRIBE", r#"["unsubscribe" "c" :0]"#);
         subscriber.assert_closed();
+    });
+}
+
+#[test]
+fn an_idle_client_of_a_dedicated_connection_goes_on_at_the_new_address() {
+    alone(|fixture| {
+        let gate = fixture.start(&["resolve_every: 1s"]);
+        let mut client = gate.connect();
+        client.assert_reply("SELECT 0", "+OK");
+        client.assert_reply("SET k first", "+OK");
+        fixture.lead_to(SECOND);
+        eventually("the connection to the old address is closed", || {
+            (connections(&fixture.first) == 0).then_some(())
+        });
+        client.assert_reply("SET k second", "+OK");
+        assert_eq!([key(&fixture.first), key(&fixture.second)], ["\"first\"", "\"second\""]);
     });
 }
 

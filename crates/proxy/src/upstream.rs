@@ -1,6 +1,7 @@
 //! The side that faces Redis: upstream connections and health checks.
 
 pub(crate) mod connect;
+pub(crate) mod dials;
 pub(crate) mod health;
 pub(crate) mod shared;
 pub(crate) mod target;

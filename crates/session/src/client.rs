@@ -21,9 +21,11 @@
 
 mod answering;
 mod command;
+mod continuity;
 mod framing;
 mod identity;
 mod judge;
+mod kept;
 mod listening;
 mod modes;
 mod mute;
@@ -47,6 +49,7 @@ use portcullis_resp::scan::{FirstElement, MessageChannel, first_element, message
 
 use self::answering::Answering;
 pub use self::answering::MAX_RENDERED;
+pub use self::continuity::{Aftermath, Continuity, Loss};
 use self::framing::Framing;
 pub use self::pooling::{Lease, Pooling};
 use self::reading::Reading;
@@ -106,6 +109,7 @@ impl Session {
             Before::SetUp(stage) => return reading.send_setup(stage),
             Before::Unblock(unblock) => return reading.send_unblock(&unblock),
             Before::Greet(hello) => return reading.send_deferred(*hello),
+            Before::Again(again) => return reading.send_again(*again),
         }
         // A reload must not change the limits of a frame that has begun.
         if !reading.framing.is_mid_frame()
@@ -143,6 +147,7 @@ impl Session {
         self.state.pending.is_empty()
             && self.framing.is_idle()
             && self.state.identity.deferred().is_none()
+            && self.state.again.is_none()
             && self.state.profile.as_ref().is_none_or(|profile| profile.waiting().is_none())
     }
 
@@ -250,6 +255,11 @@ impl Session {
         self.state.lost(why);
     }
 
+    /// Returns the part that outlives the upstream connection.
+    pub const fn continuity(&mut self) -> Continuity<'_> {
+        Continuity::of(&mut self.framing, &mut self.state)
+    }
+
     /// Handles an upstream that refuses a shared connection of the kind that the client needs, for example its database
     /// while a script runs. Nothing was sent on the connection, so the client gets the error `line` for each pending
     /// reply.
@@ -353,8 +363,9 @@ impl Session {
     /// Records the result of [`Until::Pooled`]. A shared connection of the requested kind is ready, or Redis refuses it
     /// with the error line in `there`, which the client gets.
     pub fn pooled(&mut self, there: Result<(), &[u8]>) {
-        if let Some(pooling) = &mut self.state.pooling {
-            pooling.pooled(there);
+        if let Some((db, resp3)) = self.state.pooling.as_mut().and_then(|pooling| pooling.pooled(there)) {
+            self.state.kept.select(db);
+            self.state.kept.greet(resp3);
         }
     }
 

@@ -23,8 +23,8 @@ mod shape;
 mod tick;
 
 pub use client::{
-    CloseReason, Delivery, Lease, MAX_RENDERED, PendingLogin, Pooling, ReplyAction, Session, Standing, Step,
-    Until,
+    Aftermath, CloseReason, Continuity, Delivery, Lease, Loss, MAX_RENDERED, PendingLogin, Pooling,
+    ReplyAction, Session, Standing, Step, Until,
 };
 pub use face::Face;
 pub use ids::{SessionKey, Ticket};

@@ -15,7 +15,7 @@ use portcullis_resp::scan::{
 };
 
 pub use self::kind::PushKind;
-pub(crate) use self::preamble::{AS_NOBODY, Stage};
+pub(crate) use self::preamble::{AS_NOBODY, Greeting, Names, Setup, Stage};
 pub use self::preamble::{PoolKey, Preamble};
 pub use self::subscriptions::{Subscribed, Subscriptions};
 pub use self::unavailable::Unavailable;

@@ -140,6 +140,8 @@ pub(crate) enum ReplyKind {
     NoEvict(bool),
     /// The upstream's reply to a command that shows which server it is. The client gets a reply that shows the gate.
     Presented(Rewrite),
+    /// The upstream's reply to CLIENT NO-TOUCH. The value says whether the command switches the mode on.
+    NoTouch(bool),
     /// The upstream's list of channels. The client gets only those that it may subscribe to.
     Channels,
     /// The upstream's reply to WATCH.
@@ -173,6 +175,11 @@ impl ReplyKind {
     /// Returns whether an error in place of the reply may contain the gate's credentials, or concerns only the gate.
     pub(crate) const fn is_private(&self) -> bool {
         matches!(self, Self::Setup(_) | Self::Identify | Self::UpstreamId)
+    }
+
+    /// Returns whether the gate sent the command by itself, so the client expects no reply to it.
+    const fn is_of_gate(&self) -> bool {
+        matches!(self, Self::Setup(_) | Self::UpstreamId | Self::Abandoned)
     }
 
     const fn turns(&self) -> bool {
@@ -397,14 +404,14 @@ impl PendingReplies {
         had_pending
     }
 
-    /// Replaces each reply from the upstream by `line`, because the upstream got none of the commands. Suppressed
-    /// replies are removed.
+    /// Replaces each reply from the upstream by `line`. Suppressed replies and replies to the gate's own commands are
+    /// removed.
     pub(crate) fn answer_with(&mut self, line: &[u8]) {
         self.totals = Totals::default();
         for run in std::mem::take(&mut self.runs) {
             match run.kind {
                 ReplyKind::Local(_) => self.push(run),
-                _ if run.muted => {}
+                _ if run.muted || run.kind.is_of_gate() => {}
                 _ => self.push(Run { kind: ReplyKind::Local(Local::Made(line.into())), ..run }),
             }
         }

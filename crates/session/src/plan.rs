@@ -25,6 +25,8 @@ pub struct Plan {
     care: Box<[Care]>,
     shared: bool,
     face: Option<Arc<Face>>,
+    carries: bool,
+    asks_role: bool,
 }
 
 /// The care that a command needs in the session, judged only by its name.
@@ -62,10 +64,22 @@ impl Plan {
     ) -> Self {
         let preamble = preamble.filter(|_| auth != Auth::Passthrough);
         let rules = Arc::new(CommandPlan::new(None, None));
-        let care = care(&rules, false, None);
+        let care = care(&rules, false, None, false);
         let upstream = upstream.to_owned();
-        let face = None;
-        Self { auth, user: None, preamble, upstream, limits, held_command, rules, care, shared: false, face }
+        Self {
+            auth,
+            user: None,
+            preamble,
+            upstream,
+            limits,
+            held_command,
+            rules,
+            care,
+            shared: false,
+            face: None,
+            carries: false,
+            asks_role: false,
+        }
     }
 
     /// Returns the plan with shared upstream connections. Has no effect under [`Auth::Passthrough`], where each
@@ -73,13 +87,21 @@ impl Plan {
     #[must_use]
     pub fn shared(self) -> Self {
         let shared = self.auth != Auth::Passthrough;
-        Self { care: care(&self.rules, shared, self.face.as_deref()), shared, ..self }
+        Self { care: care(&self.rules, shared, self.face.as_deref(), self.carries), shared, ..self }
     }
 
     /// Returns the plan for a listener with this face, whose clients must not see the address of the upstream.
     #[must_use]
     pub fn presented_as(self, face: Arc<Face>) -> Self {
-        Self { care: care(&self.rules, self.shared, Some(&face)), face: Some(face), ..self }
+        Self { care: care(&self.rules, self.shared, Some(&face), self.carries), face: Some(face), ..self }
+    }
+
+    /// Returns the plan with sessions that may outlive their upstream connection. Has no effect under
+    /// [`Auth::Passthrough`], where the gate cannot log in again.
+    #[must_use]
+    pub fn carried(self) -> Self {
+        let carries = self.auth != Auth::Passthrough;
+        Self { care: care(&self.rules, self.shared, self.face.as_deref(), carries), carries, ..self }
     }
 
     /// Returns the plan for clients that are logged in as `user`. Under [`Auth::Users`], a plan without a user is for
@@ -93,7 +115,7 @@ impl Plan {
     /// So a reload that does not change the rules should keep them.
     #[must_use]
     pub fn with_rules(self, rules: Arc<CommandPlan>) -> Self {
-        Self { care: care(&rules, self.shared, self.face.as_deref()), rules, ..self }
+        Self { care: care(&rules, self.shared, self.face.as_deref(), self.carries), rules, ..self }
     }
 
     /// Returns this plan for an upstream connection that was made under `made_by`. The gate logs in there with the
@@ -111,6 +133,8 @@ impl Plan {
             care: self.care.clone(),
             shared: self.shared,
             face: self.face.clone(),
+            carries: self.carries,
+            asks_role: made_by.asks_role,
         }
     }
 
@@ -132,6 +156,24 @@ impl Plan {
     /// Returns whether upstream connections are shared.
     pub const fn is_shared(&self) -> bool {
         self.shared
+    }
+
+    /// Returns the plan with connections whose server must say that it is a master before it gets a command. Has no
+    /// effect under [`Auth::Passthrough`], where the gate cannot ask before the client has logged in.
+    #[must_use]
+    pub fn asking_role(self) -> Self {
+        let asks_role = self.auth != Auth::Passthrough;
+        Self { asks_role, ..self }
+    }
+
+    /// Returns whether a server must say that it is a master before it gets a command.
+    pub const fn asks_role(&self) -> bool {
+        self.asks_role
+    }
+
+    /// Returns whether sessions may outlive their upstream connection.
+    pub const fn carries(&self) -> bool {
+        self.carries
     }
 
     /// Returns the upstream's name, for error lines.
@@ -228,18 +270,20 @@ impl Plan {
     }
 }
 
-fn care(rules: &CommandPlan, shared: bool, face: Option<&Face>) -> Box<[Care]> {
+fn care(rules: &CommandPlan, shared: bool, face: Option<&Face>, carries: bool) -> Box<[Care]> {
     // The gate must know the database, because its reply to CLIENT LIST shows it.
     let told = |command| (rules.is_public() || face.is_some()) && command == id::SELECT;
     let presented =
         |command| face.is_some_and(|face| face.is_sentinel_only() || PRESENTED.contains(&command));
     let listed = |command| rules.filters_channels() && command == id::PUBSUB;
+    let followed = |command| matches!(command, id::SELECT | id::UNWATCH) || Pin::of(command) == Pin::Session;
     let own = |command| {
         needs_care(command)
             || told(command)
             || presented(command)
             || listed(command)
             || (shared && Pin::of(command) != Pin::Share)
+            || (carries && followed(command))
     };
     let care = |command| match (own(command), rules.class(command).is_free()) {
         (true, _) => Care::Own,

@@ -33,6 +33,7 @@ mod deadlines;
 mod ended;
 mod host;
 mod lane;
+mod outage;
 mod own_lane;
 mod peer;
 mod pooled_lane;
@@ -56,6 +57,7 @@ use self::deadlines::Clocks;
 use self::ended::Ended;
 use self::host::RelayHost;
 use self::lane::Lanes;
+use self::outage::Outage;
 use self::own_lane::OwnLane;
 use self::peer::Asking;
 use self::pooled_lane::{LAGGING, PooledLane};
@@ -144,6 +146,7 @@ pub(crate) struct Relay {
     /// reason.
     starved: Option<NonZeroU32>,
     stage: Stage,
+    outage: Outage,
 }
 
 /// The stage of a session. The diagram of the module shows the transitions.
@@ -234,6 +237,7 @@ impl Relay {
             asking: Asking::default(),
             starved: None,
             stage: Stage::Serving,
+            outage: Outage::default(),
         };
         let relay = Rc::new(RefCell::new(relay));
         let listable: Rc<RefCell<dyn Listable>> = Rc::clone(&relay) as _;
@@ -308,8 +312,9 @@ impl Relay {
         if self.lanes.own.is_unused() {
             self.target = listener.target();
         }
+        outage::look_at_view(self);
+        let listener = &self.guard.entry.listener;
         let current = listener.current();
-        self.lanes.own.look_at_address(&self.target);
         let subscribed = self.lanes.own.link().subscribed();
         self.session.renew(subscribed, |user| current.logins().plan(user).map(Arc::clone))
     }
@@ -341,6 +346,7 @@ impl Relay {
                 self.turn.upstream_changed();
                 self.clocks.linked(self.worker.resources.clock.now());
                 self.session.linked();
+                outage::look_at_view(self);
             }
             Err(error) => {
                 tracing::debug!(upstream = %self.target.upstream.name(), %error, "cannot reach the upstream");
@@ -350,7 +356,8 @@ impl Relay {
         true
     }
 
-    /// Gives up the upstream. `why` is the error that the client gets; with `None` the client gets no error.
+    /// Gives up the upstream. `why` is the error that the client gets; with `None` the upstream has closed the
+    /// connection. The session may go on with another connection.
     fn lose_upstream(&mut self, why: Option<Unavailable>) {
         if let Some(why) = why {
             self.target.counts.error(why.into());
@@ -363,11 +370,9 @@ impl Relay {
             self.target = self.guard.entry.listener.target();
             return;
         }
-        self.lanes.own.lose(&self.target);
-        if let Some(pooled) = &self.lanes.pooled {
-            self.worker.resources.shared_clients.forget(pooled.key());
+        if !outage::is_survived(self, why) {
+            outage::end(self, why);
         }
-        self.session.lost(why);
     }
 
     /// Closes the client's own upstream connection if its lease is over. Returns whether it was closed.
@@ -393,7 +398,8 @@ impl Relay {
         // connection.
         if self.requests.is_pending() {
             if self.lanes.own.is_open() {
-                self.lose_upstream(None);
+                self.turn.moved();
+                outage::end(self, None);
             }
             return false;
         }
@@ -421,6 +427,7 @@ impl Relay {
             + if pending > PENDING_FREE { pending } else { 0 };
         let leased = self.requests.leased() + self.replies.leased();
         self.account.update(&self.worker.resources, &self.guard.entry, leased, aside);
+        outage::rest(self);
         self.guard.entry.uses_rights.set(self.session.uses_rights(self.lanes.own.link()));
         self.set_deadline();
     }

@@ -169,6 +169,8 @@ fn plan(listener: &Listener, credentials: Option<&Credentials>) -> Plan {
     };
     let upstream = listener.upstream();
     let plan = Plan::new(auth, preamble, upstream.name(), grammar, limits.held_command());
+    let plan = if upstream.sentinel().is_some() { plan.asking_role() } else { plan };
+    let plan = if upstream.failover_wait().is_some() { plan.carried() } else { plan };
     match upstream.connections() {
         Connections::Shared if !sentinel_only => plan.shared(),
         Connections::Shared | Connections::Dedicated => plan,

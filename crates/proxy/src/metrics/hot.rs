@@ -243,6 +243,24 @@ fn render_upstreams(upstreams: &[Arc<UpstreamSeries>], page: &mut Page) {
         let dropped = upstream.workers.iter().map(|stats| stats.pushes_dropped.load(Relaxed));
         page.sample("", &[("upstream", &upstream.name)], dropped.fold(0, u64::wrapping_add));
     }
+    page.family(
+        "portcullis_sessions_carried_total",
+        Kind::Counter,
+        "Sessions that lost their upstream connection and went on with another one.",
+    );
+    for upstream in upstreams {
+        let carried = upstream.workers.iter().map(|stats| stats.sessions_carried.load(Relaxed));
+        page.sample("", &[("upstream", &upstream.name)], carried.fold(0, u64::wrapping_add));
+    }
+    page.family(
+        "portcullis_sessions_dropped_total",
+        Kind::Counter,
+        "Sessions that ended because their upstream connection was lost.",
+    );
+    for upstream in upstreams {
+        let dropped = upstream.workers.iter().map(|stats| stats.sessions_dropped.load(Relaxed));
+        page.sample("", &[("upstream", &upstream.name)], dropped.fold(0, u64::wrapping_add));
+    }
 }
 
 fn workers(metrics: &Metrics, page: &mut Page) {

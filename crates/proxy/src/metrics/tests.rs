@@ -7,7 +7,7 @@ use portcullis_resp::command::{CommandId, lookup, lookup_subcommand};
 use super::*;
 
 /// The metric families of this page, all of which are part of the contract.
-const FAMILIES: [&str; 33] = [
+const FAMILIES: [&str; 35] = [
     "portcullis_build_info",
     "portcullis_auth_failures_total",
     "portcullis_buffers_bytes",
@@ -29,6 +29,8 @@ const FAMILIES: [&str; 33] = [
     "portcullis_host_entries",
     "portcullis_host_lookups_total",
     "portcullis_log_lines_dropped_total",
+    "portcullis_sessions_carried_total",
+    "portcullis_sessions_dropped_total",
     "portcullis_shadow_denied_total",
     "portcullis_sources_blocked",
     "portcullis_upstream_connections",

@@ -170,6 +170,20 @@ impl UpstreamCounts {
         }
     }
 
+    /// Counts a session that goes on although its upstream connection was lost.
+    pub(crate) fn session_carried(&self) {
+        if let Some(stats) = self.series.workers.get(self.worker) {
+            add(&stats.sessions_carried, 1);
+        }
+    }
+
+    /// Counts a session that ended because its upstream connection was lost.
+    pub(crate) fn session_dropped(&self) {
+        if let Some(stats) = self.series.workers.get(self.worker) {
+            add(&stats.sessions_dropped, 1);
+        }
+    }
+
     /// Counts a push that was dropped because no client of a shared connection asked for it.
     pub(crate) fn push_dropped(&self) {
         if let Some(stats) = self.series.workers.get(self.worker) {
@@ -226,6 +240,8 @@ pub(super) struct UpstreamStats {
     pub(super) errors: [AtomicU64; UpstreamErrorKind::ALL.len()],
     pub(super) pushes_dropped: AtomicU64,
     pub(super) read_only_replies: AtomicU64,
+    pub(super) sessions_carried: AtomicU64,
+    pub(super) sessions_dropped: AtomicU64,
 }
 
 /// Adds to a counter that has a single writer. A read-modify-write operation would cost a locked instruction. The

@@ -196,6 +196,14 @@ impl Pipe {
         self.out.capacity()
     }
 
+    /// Drops the bytes that were passed on and not written. The unread bytes stay.
+    pub(crate) fn drop_passed(&mut self) {
+        self.buffer.consume(self.passed);
+        self.passed = 0;
+        self.out = Vec::new();
+        self.written = 0;
+    }
+
     /// Drops all bytes and gives all memory back.
     pub(crate) fn release(&mut self, pool: &BufferPool) {
         self.buffer.release(pool);

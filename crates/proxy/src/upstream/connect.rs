@@ -13,7 +13,7 @@ use socket2::SockRef;
 use tokio::net::{TcpSocket, UnixStream};
 use tokio::time::timeout;
 
-use super::view::{Place, Sockets, ViewCell};
+use super::view::{Leaving, Place, Sockets, ViewCell};
 use crate::net::socket::set_options;
 use crate::net::stream::Stream;
 use crate::tls;
@@ -56,7 +56,8 @@ pub(crate) async fn connect(cell: &ViewCell, upstream: &Upstream, tcp: &Tcp) -> 
             break;
         }
     }
-    Err(last.unwrap_or_else(|| ConnectError { address: "no address".to_owned(), cause: Cause::NoAddress }))
+    let cause = if cell.current().leaving() == Leaving::AtOnce { Cause::NoMaster } else { Cause::NoAddress };
+    Err(last.unwrap_or_else(|| ConnectError { address: "no address".to_owned(), cause }))
 }
 
 /// The error of an upstream that cannot be reached, with the address.
@@ -77,6 +78,10 @@ enum Cause {
     Moved,
     #[error("the name has no address")]
     NoAddress,
+    #[error("no master is known")]
+    NoMaster,
+    #[error("still unavailable")]
+    GaveUp(Unavailable),
     #[error("{0}")]
     Connect(io::Error),
     #[error("no answer within {0:?}")]
@@ -86,11 +91,17 @@ enum Cause {
 }
 
 impl ConnectError {
+    /// Creates the error of an upstream that has not become available in time. `why` is the reason of the last failure.
+    pub(super) fn gave_up(why: Unavailable) -> Self {
+        Self { address: "every address".to_owned(), cause: Cause::GaveUp(why) }
+    }
+
     /// Returns the kind of the error, as in error replies and metrics.
     pub(crate) fn kind(&self) -> Unavailable {
         match &self.cause {
             Cause::Resolve(_) | Cause::NoNameServer(_) | Cause::NoAddress => Unavailable::Resolve,
             Cause::Moved => Unavailable::Connect,
+            Cause::GaveUp(why) => *why,
             Cause::Connect(error) => match error.kind() {
                 // A missing socket file means that the server does not run.
                 io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => Unavailable::Refused,
@@ -98,7 +109,7 @@ impl ConnectError {
                 _ => Unavailable::Connect,
             },
             // The server may speak plain text instead of TLS. Until that is known, it may also hang.
-            Cause::Timeout(_) | Cause::Tls(TlsFault::Timeout(_), _) => Unavailable::Timeout,
+            Cause::NoMaster | Cause::Timeout(_) | Cause::Tls(TlsFault::Timeout(_), _) => Unavailable::Timeout,
             Cause::Tls(..) => Unavailable::Tls,
         }
     }

@@ -4,8 +4,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use portcullis_config::{Tcp, Upstream};
+use portcullis_session::Unavailable;
+use tokio::time::timeout;
 
 use super::connect::{ConnectError, connect};
+use super::dials::Scout;
 use super::view::ViewCell;
 use crate::generation::listener::Listener;
 use crate::generation::logins::Logins;
@@ -31,17 +34,72 @@ pub(crate) struct Target {
     hints: Arc<Hints>,
 }
 
+/// What a dial does if the upstream is unavailable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// It fails.
+    Once,
+    /// It waits.
+    Waits,
+}
+
 impl Target {
     /// Connects to the upstream.
     ///
     /// # Errors
     /// No address serves.
     pub(crate) async fn connect(&self) -> Result<Stream, ConnectError> {
-        connect(&self.view, &self.upstream, &self.tcp).await
+        self.view.flowing().await;
+        // A dial that waits for its place has no other time limit.
+        let place = timeout(self.upstream.connect_timeout(), self.view.dials().place()).await;
+        let connected = connect(&self.view, &self.upstream, &self.tcp).await;
+        drop(place);
+        connected
+    }
+
+    /// Connects to the upstream as soon as it is available, however long that takes. Returns the connection. If the
+    /// upstream was down, returns also the right to be the scout, which ends when the connection is set up.
+    ///
+    /// # Errors
+    /// The upstream cannot be used as it is configured.
+    pub(crate) async fn connect_patiently(&self) -> Result<(Stream, Option<Scout>), ConnectError> {
+        let dials = self.view.dials();
+        loop {
+            self.view.flowing().await;
+            let scout = dials.turn().await;
+            let place = dials.place().await;
+            let connected = connect(&self.view, &self.upstream, &self.tcp).await;
+            drop(place);
+            match connected {
+                Ok(stream) => return Ok((stream, scout)),
+                Err(error) if error.kind().passes() => {
+                    tracing::debug!(upstream = %self.upstream.name(), %error, "cannot reach the upstream yet");
+                    self.counts.error(error.kind().into());
+                    match error.kind() {
+                        Unavailable::Refused => self.hint(Hint::Refused),
+                        Unavailable::Timeout => self.hint(Hint::Silent),
+                        _ => {}
+                    }
+                    dials.failed(error.kind());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Connects to the upstream as soon as it is available, and at the latest after `failover_wait`.
+    ///
+    /// # Errors
+    /// No address serves.
+    pub(crate) async fn connect_in_time(&self) -> Result<Stream, ConnectError> {
+        let Some(limit) = self.upstream.failover_wait() else { return self.connect().await };
+        match timeout(limit, self.connect_patiently()).await {
+            Ok(connected) => connected.map(|(stream, _)| stream),
+            Err(_) => Err(ConnectError::gave_up(self.view.dials().why().unwrap_or(Unavailable::Timeout))),
+        }
     }
 
     /// Tells the watcher of the upstream that the upstream seems to have moved.
-    #[expect(dead_code, reason = "sessions give hints as soon as they can wait for another view")]
     pub(crate) fn hint(&self, hint: Hint) {
         self.hints.give(hint);
     }

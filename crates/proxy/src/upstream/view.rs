@@ -14,6 +14,7 @@ use portcullis_config::{Address, Sentinel, Upstream};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
+use super::dials::Dials;
 use crate::process::hints::Hints;
 
 /// The place of an upstream at one time. Immutable; the next view has a higher number.
@@ -58,7 +59,6 @@ pub(crate) enum Traffic {
 impl Traffic {
     /// The time for which replies are still read after the beginning of a pause. They were written before the master
     /// lost its role, and are on their way.
-    #[expect(dead_code, reason = "sessions stop reading as soon as they know pauses")]
     pub(crate) const READING: Duration = Duration::from_millis(50);
 }
 
@@ -241,6 +241,7 @@ fn is_same_server(known: SocketAddr, other: SocketAddr) -> bool {
 pub(crate) struct ViewCell {
     view: RefCell<Arc<View>>,
     changed: Notify,
+    dials: Dials,
 }
 
 impl ViewCell {
@@ -251,7 +252,7 @@ impl ViewCell {
 
     /// Makes a cell with a view.
     pub(crate) fn with(view: Arc<View>) -> Rc<Self> {
-        Rc::new(Self { view: RefCell::new(view), changed: Notify::new() })
+        Rc::new(Self { view: RefCell::new(view), changed: Notify::new(), dials: Dials::default() })
     }
 
     /// Returns the current view.
@@ -259,10 +260,27 @@ impl ViewCell {
         Arc::clone(&self.view.borrow())
     }
 
+    /// Returns the dials of this thread to the upstream.
+    pub(crate) const fn dials(&self) -> &Dials {
+        &self.dials
+    }
+
     /// Puts the next view in place, and wakes everything that waits for it.
     pub(crate) fn set(&self, view: Arc<View>) {
         self.view.replace(view);
         self.changed.notify_waiters();
+        self.dials.revive();
+    }
+
+    /// Waits until no failover is under way.
+    pub(crate) async fn flowing(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if self.current().traffic() == Traffic::Flows {
+                return;
+            }
+            changed.await;
+        }
     }
 
     /// Returns an address by its index, as soon as its name was looked up once. After `limit`, it is returned

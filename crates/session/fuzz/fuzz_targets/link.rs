@@ -137,7 +137,7 @@ fn replies(
         let len = match link.next(unread) {
             Incoming::Part(part) => {
                 match session.reply(&part, Tick::default(), host) {
-                    ReplyAction::Desync => panic!("the link and its session disagree"),
+                    ReplyAction::Misled | ReplyAction::Desync => panic!("the link and its session disagree"),
                     ReplyAction::Lost(why) => {
                         outcome.lost = Some(why);
                         return None;

@@ -49,7 +49,7 @@ fn run(kind: u8, senders: &[u8], pieces: &[&[u8]], longest: usize) -> Outcome {
     let choices = Choices::of(CHOICES);
     let mut host = choices.host();
     let preamble = (kind & 1 != 0).then(|| Preamble::auth(None, "x"));
-    let mut link = PooledLink::new(PoolKey { preamble, resp3: kind & 2 != 0, db: u32::from(kind >> 6) });
+    let mut link = PooledLink::new(PoolKey { preamble, resp3: kind & 2 != 0, db: u32::from(kind >> 6), asks_role: false });
     link.open();
     let plan = std::sync::Arc::new(choices.plan());
     let mut clients: Vec<Session> =
@@ -106,7 +106,7 @@ fn replies(
                     // The error is for a client that had received nothing before.
                     ReplyAction::Lost(why) => clients[place].lost(Some(why)),
                     // The client's session has ended since.
-                    ReplyAction::Desync => {
+                    ReplyAction::Misled | ReplyAction::Desync => {
                         assert!(clients[place].is_ending(), "a reply was taken for another")
                     }
                     action => panic!("{action:?}"),

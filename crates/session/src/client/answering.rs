@@ -3,10 +3,11 @@
 use portcullis_resp::scan::arguments;
 use portcullis_resp::{encode, reply};
 
+use super::continuity;
 use super::state::State;
 use super::step::ReplyAction;
 use super::upstream::Upstream;
-use crate::link::{MAX_LISTED, Part, Stage, Unavailable};
+use crate::link::{Greeting, MAX_LISTED, Part, Stage, Unavailable};
 use crate::local::client_info::Introduction;
 use crate::local::rewrite::{self, Rewrite};
 use crate::observe::Observer;
@@ -77,7 +78,7 @@ impl<'s> Answering<'s> {
         self.state.pending.put_kind(kind);
         match action {
             ReplyAction::Desync => return action,
-            ReplyAction::Lost(_) if of_setup => return action,
+            ReplyAction::Lost(_) | ReplyAction::Misled if of_setup => return action,
             _ => {}
         }
         if part.ended > 0 {
@@ -98,6 +99,11 @@ impl<'s> Answering<'s> {
         let ok = line == reply::OK;
         match kind {
             ReplyKind::Plain | ReplyKind::Local(_) => return ReplyAction::Desync,
+            ReplyKind::Blocking(frame) if self.is_error => {
+                if continuity::keep_unblocked(self.state, line, frame) {
+                    return ReplyAction::Misled;
+                }
+            }
             ReplyKind::Blocking(_) | ReplyKind::Untimed => {}
             // Confirmations are pushes, and CLIENT REPLY OFF does not suppress pushes.
             ReplyKind::Confirmations { .. } | ReplyKind::EndOfTransaction { .. }
@@ -119,7 +125,8 @@ impl<'s> Answering<'s> {
             ReplyKind::Abandoned => return ReplyAction::Desync,
             ReplyKind::Monitor if ok => self.state.modes.confirm_monitor(),
             ReplyKind::NoEvict(on) if ok => self.state.modes.set_no_evict(*on),
-            ReplyKind::Monitor | ReplyKind::NoEvict(_) => {}
+            ReplyKind::NoTouch(on) if ok => self.state.modes.set_no_touch(*on),
+            ReplyKind::Monitor | ReplyKind::NoEvict(_) | ReplyKind::NoTouch(_) => {}
             ReplyKind::Tracking { on, frame } => self.state.modes.track(*on, line, || frame.take()),
             ReplyKind::Reset => self.reset(),
             ReplyKind::ReplyMode(mode) if ok => {
@@ -190,14 +197,24 @@ impl<'s> Answering<'s> {
     fn set_up(&mut self, stage: Stage) -> ReplyAction {
         let line = self.part.bytes;
         match stage {
+            _ if stage.is_optional() => ReplyAction::Drop,
             Stage::Select if self.is_error && Unavailable::of_setup(line).is_none() => {
-                self.state.refuse_database(line);
+                if self.state.pooling.is_some() {
+                    self.state.refuse_database(line);
+                } else {
+                    continuity::refuse(self.state, stage);
+                }
                 ReplyAction::Drop
             }
+            Stage::Hello => match Greeting::of(line, &self.state.pool_key()) {
+                Greeting::Welcome => ReplyAction::Drop,
+                Greeting::Replica => ReplyAction::Misled,
+                Greeting::Refused => ReplyAction::Lost(Unavailable::of_login(line)),
+                Greeting::Mismatch => ReplyAction::Desync,
+            },
             _ if self.is_error => ReplyAction::Lost(Unavailable::of_login(line)),
-            Stage::Auth | Stage::Select if line == reply::OK => ReplyAction::Drop,
-            Stage::Hello if self.part.head.kind == b'%' => ReplyAction::Drop,
-            Stage::Auth | Stage::Hello | Stage::Select => ReplyAction::Desync,
+            _ if line == reply::OK => ReplyAction::Drop,
+            _ => ReplyAction::Desync,
         }
     }
 
@@ -253,15 +270,15 @@ impl<'s> Answering<'s> {
         let profile = self.state.profile.get_or_insert_default();
         profile.end_naming(resp3.is_some());
         let Some(resp3) = resp3 else { return default };
-        if let Some(pooling) = &mut self.state.pooling
-            && !pooling.greeted(resp3)
-        {
+        let changes = resp3 != self.state.kept.resp3();
+        if self.state.pooling.as_mut().is_some_and(|pooling| !pooling.greeted(changes)) {
             return ReplyAction::Desync;
         }
-        if default != ReplyAction::Pass {
+        self.state.kept.greet(resp3);
+        let id = profile.id();
+        if default != ReplyAction::Pass || !self.state.answers_client() {
             return default;
         }
-        let id = profile.id();
         let mode = self.state.plan().face().map(|face| face.mode());
         self.state.scratch.clear();
         match rewrite::hello(self.part.bytes, id, mode, &mut self.state.scratch) {

@@ -178,6 +178,13 @@ impl Framing {
         self.rest == Rest::Forwarded && self.give_up()
     }
 
+    /// Discards the rest of a frame whose beginning was forwarded.
+    pub(super) fn discard_rest(&mut self) {
+        if self.rest == Rest::Forwarded {
+            self.rest = Rest::Discarded;
+        }
+    }
+
     /// Gives up the rest of the frame. Returns whether its beginning was forwarded.
     pub(super) fn give_up(&mut self) -> bool {
         std::mem::replace(&mut self.rest, Rest::None) == Rest::Forwarded

@@ -125,6 +125,14 @@ impl Identity {
         (self.fixed, self.used) = (false, false);
     }
 
+    /// Records the loss of a connection that another one will replace, as soon as a command needs it. A login that was
+    /// pending has failed.
+    pub(super) fn carry(&mut self) {
+        self.entering = None;
+        self.refresh_key();
+        self.early = true;
+    }
+
     /// Records a connection on which the gate has not logged in.
     pub(super) const fn connect(&mut self) {
         self.used = false;

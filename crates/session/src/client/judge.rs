@@ -5,6 +5,7 @@
 //! judged again from the beginning.
 
 mod client_command;
+mod followed;
 mod login;
 mod presented;
 mod replication;
@@ -18,6 +19,7 @@ use portcullis_resp::scan::arguments;
 use portcullis_resp::{encode, reply};
 
 use super::command::CommandFrame;
+use super::continuity;
 use super::rules;
 use super::state::State;
 use super::upstream::Upstream;
@@ -70,8 +72,9 @@ impl<'s, H: Host> Judge<'s, H> {
             Some(verdict) => verdict,
             None if self.state.pooling.is_some() => self.shared(),
             None if self.state.upstream == Upstream::Unlinked && !self.needs_no_upstream() => {
-                Verdict::UNTIL_LINKED
+                continuity::until_linked(self.state)
             }
+            None if continuity::follows(self.state) => self.followed(),
             None if self.state.plan().has_rules() || self.state.plan().answers_client() => self.ruled(),
             None => self.by_name(),
         }

@@ -1,6 +1,6 @@
-//! Lasting modes of the upstream connection: MONITOR, CLIENT TRACKING and CLIENT NO-EVICT.
+//! Lasting modes of the upstream connection: MONITOR, CLIENT TRACKING, CLIENT NO-EVICT and CLIENT NO-TOUCH.
 
-use portcullis_resp::command::id;
+use portcullis_resp::command::{CommandId, id};
 use portcullis_resp::reply;
 
 use super::transaction::Transaction;
@@ -20,8 +20,10 @@ pub(super) struct Modes {
     asks_to_monitor: bool,
     /// Whether Redis accepted MONITOR.
     monitors: bool,
-    /// Whether CLIENT NO-EVICT is on. Tracked only on shared connections.
+    /// Whether CLIENT NO-EVICT is on, where the gate follows it.
     no_evict: bool,
+    /// Whether CLIENT NO-TOUCH is on, where the gate follows it.
+    no_touch: bool,
     tracking: Option<Box<Tracking>>,
 }
 
@@ -86,6 +88,30 @@ impl Modes {
         self.no_evict = on;
     }
 
+    /// Records that Redis accepted a CLIENT NO-TOUCH.
+    pub(super) const fn set_no_touch(&mut self, on: bool) {
+        self.no_touch = on;
+    }
+
+    /// Returns whether CLIENT NO-EVICT and CLIENT NO-TOUCH are on.
+    pub(super) const fn lasting(&self) -> (bool, bool) {
+        (self.no_evict, self.no_touch)
+    }
+
+    /// Returns the mode that another connection cannot have. `None` if there is none.
+    pub(super) const fn bond(&self) -> Option<CommandId> {
+        match (self.monitors, &self.tracking) {
+            (true, _) => Some(id::MONITOR),
+            (false, Some(_)) => Some(id::CLIENT_TRACKING),
+            (false, None) => None,
+        }
+    }
+
+    /// Records that another connection takes the place of this one. It will have the same lasting modes.
+    pub(super) fn carry(&mut self) {
+        *self = Self { no_evict: self.no_evict, no_touch: self.no_touch, ..Self::default() };
+    }
+
     /// Records Redis's reply `line` to CLIENT TRACKING ON or OFF. If the command is queued in a transaction, an ON
     /// counts as done and an OFF does not. `frame` returns the command of an ON.
     pub(super) fn track(&mut self, on: bool, line: &[u8], frame: impl FnOnce() -> Kept) {
@@ -98,7 +124,7 @@ impl Modes {
 
     /// Records that Redis accepted a RESET.
     pub(super) fn end_by_reset(&mut self) {
-        self.monitors = false;
+        (self.monitors, self.no_evict, self.no_touch) = (false, false, false);
         self.tracking = None;
     }
 

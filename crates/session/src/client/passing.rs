@@ -19,6 +19,11 @@ impl Passing {
         self.answered = false;
     }
 
+    /// Records the loss of the connection, with which no reply and no message had begun.
+    pub(super) fn disconnect(&mut self) {
+        *self = Self::default();
+    }
+
     /// Records a part of a reply, which completes `ended` replies.
     pub(super) const fn reply(&mut self, ended: u64) {
         self.answered |= ended > 0;

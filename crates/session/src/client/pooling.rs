@@ -29,8 +29,6 @@ const MOST_DOUBLINGS: u32 = 6;
 /// The part of a session that shares upstream connections.
 #[derive(Debug, Default)]
 pub struct Pooling {
-    db: u32,
-    resp3: bool,
     /// The database and RESP version that the client has requested, while no shared connection of that kind is ready.
     switching: Option<(u32, bool)>,
     /// The error of the upstream for the requested kind of connection.
@@ -74,13 +72,17 @@ impl Pooling {
     }
 
     /// Records the result of the wait for [`Until::Pooled`](super::Until::Pooled). An error is the line of the
-    /// upstream, which the client gets.
-    pub(super) fn pooled(&mut self, there: Result<(), &[u8]>) {
+    /// upstream, which the client gets. Returns the database and RESP version that the client uses from now on, if they
+    /// change.
+    pub(super) fn pooled(&mut self, there: Result<(), &[u8]>) -> Option<(u32, bool)> {
         self.advance();
-        let Some(switch) = self.switching.take() else { return };
+        let switch = self.switching.take()?;
         match there {
-            Ok(()) => (self.db, self.resp3) = switch,
-            Err(line) => self.refusal = Some(line.into()),
+            Ok(()) => Some(switch),
+            Err(line) => {
+                self.refusal = Some(line.into());
+                None
+            }
         }
     }
 
@@ -109,19 +111,9 @@ impl Pooling {
 
 /// Methods for the session.
 impl Pooling {
-    /// Returns the database and RESP version of the connection that the client uses or waits for.
-    pub(super) fn wanted(&self) -> (u32, bool) {
-        self.switching.unwrap_or((self.db, self.resp3))
-    }
-
-    /// Returns the client's database.
-    pub(super) const fn db(&self) -> u32 {
-        self.db
-    }
-
-    /// Returns whether the client uses RESP3.
-    pub(super) const fn resp3(&self) -> bool {
-        self.resp3
+    /// Returns the database and RESP version of the connection that the client waits for. `None` if it waits for none.
+    pub(super) const fn awaited(&self) -> Option<(u32, bool)> {
+        self.switching
     }
 
     /// Returns whether the client waits for a shared connection of another kind.
@@ -170,9 +162,8 @@ impl Pooling {
         self.refusal = None;
     }
 
-    /// Applies RESET. The client's state is that of a new client, and its own connection must be given back.
+    /// Applies RESET. The client's own connection must be given back.
     pub(super) const fn leave(&mut self) {
-        (self.db, self.resp3) = (0, false);
         self.left = self.leased;
     }
 
@@ -210,20 +201,18 @@ impl Pooling {
         self.refusal.take()
     }
 
-    /// Records that Redis switched the client's own connection to this database. `None` means a database that the gate
-    /// does not know.
-    pub(super) fn selected(&mut self, db: Option<u32>) {
-        self.for_good |= db.is_none();
-        self.db = db.unwrap_or(self.db);
+    /// Records that Redis switched the client's own connection to another database. `is_known` says whether the gate
+    /// knows which.
+    pub(super) const fn selected(&mut self, is_known: bool) {
+        self.for_good |= !is_known;
         self.advance();
     }
 
-    /// Records Redis's reply to HELLO in this RESP version. Returns whether a connection of this kind may use this
-    /// version.
-    pub(super) fn greeted(&mut self, resp3: bool) -> bool {
-        let fits = self.leased || resp3 == self.resp3;
+    /// Records Redis's reply to HELLO. `changes` says whether it changes the RESP version. Returns whether the
+    /// connection may use the version.
+    pub(super) const fn greeted(&mut self, changes: bool) -> bool {
+        let fits = self.leased || !changes;
         if fits {
-            self.resp3 = resp3;
             self.advance();
         }
         fits

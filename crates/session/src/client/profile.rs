@@ -32,8 +32,6 @@ pub(super) struct Profile {
     user: Option<Box<str>>,
     /// The user as which the client will be logged in, if Redis accepts the pending login.
     entering: Option<Box<str>>,
-    /// The database of the client's own connection, for the replies of the gate to CLIENT.
-    db: u32,
     upstream_id: UpstreamId,
     asking: Asking,
     /// The client's side of a listener that is only a sentinel.
@@ -192,18 +190,7 @@ impl Profile {
     /// Ends the state that RESET ends.
     pub(super) fn reset(&mut self) {
         self.info.clear();
-        self.db = 0;
         self.user = None;
-    }
-
-    /// Records that Redis switched the client's own connection to this database.
-    pub(super) const fn set_db(&mut self, db: u32) {
-        self.db = db;
-    }
-
-    /// Returns the database of the client's own connection.
-    pub(super) const fn db(&self) -> u32 {
-        self.db
     }
 }
 
@@ -216,9 +203,9 @@ pub(super) fn user_name(user: Option<&[u8]>) -> Option<Box<str>> {
 
 /// Methods for the upstream connection.
 impl Profile {
-    /// Records a new upstream connection. Its id is unknown, and its database is 0.
+    /// Records a new upstream connection. Its id is unknown.
     pub(super) const fn forget_upstream(&mut self) {
-        (self.upstream_id, self.db) = (UpstreamId::Unknown, 0);
+        self.upstream_id = UpstreamId::Unknown;
     }
 
     /// Returns Redis's id of the upstream connection.
@@ -306,6 +293,15 @@ impl Profile {
                 self.asking = asking;
                 None
             }
+        }
+    }
+
+    /// Drops the question, and returns its time and whether its reply is suppressed. `None` if there is no question.
+    pub(super) fn give_up_question(&mut self) -> Option<(Tick, bool)> {
+        match std::mem::take(&mut self.asking) {
+            Asking::No => None,
+            Asking::Permission(question) | Asking::Clients(question) => Some((question.at, question.muted)),
+            Asking::Unblock(unblock) => Some((unblock.question.at, unblock.question.muted)),
         }
     }
 

@@ -1,10 +1,12 @@
 //! Commands that the gate sends by itself or in place of the client's bytes.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use portcullis_resp::command::{CommandId, id};
 use portcullis_resp::encode;
 
+use super::continuity::{self, Again};
 use super::identity::Deferred;
 use super::profile::Unblock;
 use super::reading::Reading;
@@ -67,15 +69,19 @@ impl<'s> Reading<'s> {
     /// Sends one step of the connection's setup.
     pub(super) fn send_setup(self, stage: Stage) -> Step<'s> {
         let key = self.state.pool_key();
-        self.state.upstream.send_setup(stage.next(&key));
+        let setup = continuity::setup(self.state, &key);
+        let next = stage.next(&setup);
+        // The credentials are not copied.
+        let made = if stage == Stage::Auth { None } else { stage.command(&setup).map(Cow::into_owned) };
+        self.state.upstream.send_setup(next);
         let to = self.state.upstream.route();
         let first =
             self.state.pending.push_apart(ReplyKind::Setup(stage), CommandId::UNKNOWN, self.now, false);
         let shape = stage.shape();
         let bytes = match stage {
             Stage::Auth => self.state.identity.key().map_or(&[][..], Preamble::bytes),
-            Stage::Hello | Stage::Select => {
-                self.state.scratch = stage.command(&key).unwrap_or_default().into_owned();
+            _ => {
+                self.state.scratch = made.unwrap_or_default();
                 &self.state.scratch
             }
         };
@@ -109,7 +115,7 @@ impl<'s> Reading<'s> {
     /// Sends the HELLO whose credentials the gate has removed.
     pub(super) fn send_deferred(self, hello: Deferred) -> Step<'s> {
         let Deferred { greeting, at, muted } = hello;
-        let (kind, shape) = if self.state.answers_client() {
+        let (kind, shape) = if self.state.answers_client() || continuity::follows(self.state) {
             self.state.profile_mut().begin_naming(greeting.name.as_deref());
             (ReplyKind::Hello, Shape::WholeHello)
         } else {
@@ -119,6 +125,15 @@ impl<'s> Reading<'s> {
         let first = self.state.pending.push_apart(kind, id::HELLO, at, muted);
         self.state.scratch = greeting.bytes;
         Step::Instead { to, bytes: &self.state.scratch, skip: 0, first, shape }
+    }
+
+    /// Sends a blocking command again, which its former server did not execute.
+    pub(super) fn send_again(self, again: Again) -> Step<'s> {
+        let Again { frame, command, at, muted } = again;
+        self.state.scratch = frame.to_vec();
+        let to = self.state.upstream.route();
+        let first = self.state.pending.push_apart(ReplyKind::Blocking(Some(frame)), command, at, muted);
+        Step::Instead { to, bytes: &self.state.scratch, skip: 0, first, shape: Shape::One }
     }
 
     /// Sends CLIENT UNBLOCK to Redis for the client that was found.

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use portcullis_resp::command::{CommandId, id};
 
+use super::continuity::{self, Again};
 use super::identity::{Deferred, Identity, Renewed};
+use super::kept::Kept;
 use super::modes::Modes;
 use super::mute::Mute;
 use super::passing::Passing;
@@ -35,10 +37,13 @@ pub(super) struct State {
     pub(super) upstream: Upstream,
     pub(super) passing: Passing,
     pub(super) identity: Identity,
+    pub(super) kept: Kept,
     /// The part that shares upstream connections. `None` on a listener that does not share them.
     pub(super) pooling: Option<Box<Pooling>>,
     /// The state of CLIENT. `None` until the client needs one.
     pub(super) profile: Option<Box<Profile>>,
+    /// The blocking command that is sent again to the new master.
+    pub(super) again: Option<Box<Again>>,
     /// The bytes that are sent or passed on in place of other bytes.
     pub(super) scratch: Vec<u8>,
     ending: Option<CloseReason>,
@@ -58,6 +63,8 @@ pub(super) enum Before {
     Unblock(Box<Unblock>),
     /// The HELLO that waits.
     Greet(Box<Deferred>),
+    /// The blocking command that is sent again.
+    Again(Box<Again>),
 }
 
 impl State {
@@ -71,8 +78,10 @@ impl State {
             upstream: Upstream::default(),
             passing: Passing::default(),
             pooling: plan.is_shared().then(Box::default),
+            kept: Kept::new(plan.carries()),
             identity: Identity::of(plan),
             profile: None,
+            again: None,
             scratch: Vec::new(),
             ending: None,
         };
@@ -104,6 +113,7 @@ impl State {
         self.pending.held()
             + self.scratch.capacity()
             + self.identity.held()
+            + self.again.as_ref().map_or(0, |again| again.frame.len())
             + pooling
             + profile
             + self.modes.held()
@@ -124,6 +134,12 @@ impl State {
 
     /// Handles an upstream that is lost or unavailable.
     pub(super) fn lost(&mut self, why: Option<Unavailable>) {
+        let line = why.map(|why| continuity::unavailable(self.plan().upstream(), why));
+        self.end_by_loss(line, why);
+    }
+
+    /// Ends the session because its upstream is lost or unavailable. `line` is the error that the client gets.
+    pub(super) fn end_by_loss(&mut self, line: Option<Vec<u8>>, why: Option<Unavailable>) {
         let cut = self.passing.is_cut();
         // If the client has sent SHUTDOWN, the end of the connection is the reply.
         let shuts_down = self.pending.front().is_some_and(|front| front.id == id::SHUTDOWN);
@@ -137,14 +153,8 @@ impl State {
         let deferred = self.identity.take_deferred();
         let muted = deferred.map_or_else(|| self.mute.take(), |deferred| deferred.muted);
         let unheard = muted || cut || shuts_down || self.upstream.is_replica();
-        if let Some(why) = why.filter(|_| !unheard) {
-            let line = format!(
-                "-ERR portcullis: upstream '{}' unavailable ({})\r\n",
-                self.plan().upstream(),
-                why.as_str()
-            );
-            let line = Local::Made(line.into_bytes().into_boxed_slice());
-            self.pending.answer(line, CommandId::UNKNOWN, Tick::default());
+        if let Some(line) = line.filter(|_| !unheard) {
+            self.pending.answer(Local::Made(line.into_boxed_slice()), CommandId::UNKNOWN, Tick::default());
         }
         self.ending = Some(CloseReason::Upstream(why));
     }
@@ -160,8 +170,9 @@ impl State {
     /// Returns the kind of shared connection that the client needs. If the client waits for another kind, returns that
     /// kind. The client's own connection is set up for the same kind.
     pub(super) fn pool_key(&self) -> PoolKey {
-        let (db, resp3) = self.pooling.as_ref().map_or((0, false), |pooling| pooling.wanted());
-        PoolKey { preamble: self.identity.key().cloned(), db, resp3 }
+        let awaited = self.pooling.as_ref().and_then(|pooling| pooling.awaited());
+        let (db, resp3) = awaited.unwrap_or_else(|| (self.kept.db(), self.kept.resp3()));
+        PoolKey { preamble: self.identity.key().cloned(), db, resp3, asks_role: self.plan().asks_role() }
     }
 
     /// Records a fresh upstream connection for this client alone.
@@ -179,7 +190,8 @@ impl State {
         if self.plan().is_anonymous() {
             self.upstream.connect_anonymous();
         } else {
-            self.upstream.connect(Stage::Auth.needed_by(&self.pool_key()));
+            let key = self.pool_key();
+            self.upstream.connect(continuity::setup(self, &key).first());
         }
     }
 
@@ -201,11 +213,13 @@ impl State {
     /// Records that Redis switched the client's own connection to this database. `None` means a database that the gate
     /// does not know.
     pub(super) fn selected(&mut self, db: Option<u32>) {
+        match db {
+            Some(db) => self.kept.select(db),
+            None => self.kept.bind(id::SELECT),
+        }
         if let Some(pooling) = &mut self.pooling {
-            pooling.selected(db);
+            pooling.selected(db.is_some());
             self.upstream.select_database();
-        } else if let Some(db) = db {
-            self.profile_mut().set_db(db);
         }
     }
 }
@@ -256,6 +270,7 @@ impl State {
     /// Ends the part of the client's profile that RESET ends.
     pub(super) fn reset_profile(&mut self) {
         self.identity.set_passed_through(false);
+        self.kept.reset();
         if let Some(profile) = &mut self.profile {
             profile.reset();
         }
@@ -268,6 +283,7 @@ impl State {
         if !renewed.plan.shares_rules_with(self.plan()) {
             self.transaction.spoil();
         }
+        self.kept.renew(renewed.plan.carries());
         if self.identity.renew(renewed)
             && let Some(pooling) = &mut self.pooling
         {
@@ -381,7 +397,9 @@ impl State {
         match self.upstream {
             Upstream::SetupDue(stage) => return Before::SetUp(stage),
             Upstream::AwaitingSetup => return Before::Wait(Until::LoggedIn),
-            Upstream::Unlinked if self.identity.deferred().is_some() || self.is_leased() => {
+            Upstream::Unlinked
+                if self.identity.deferred().is_some() || self.again.is_some() || self.is_leased() =>
+            {
                 return Before::Link;
             }
             Upstream::Unlinked
@@ -390,6 +408,9 @@ impl State {
             | Upstream::NoDatabase
             | Upstream::Anonymous
             | Upstream::Replica => {}
+        }
+        if let Some(again) = self.again.take() {
+            return Before::Again(again);
         }
         if let Some(profile) = &mut self.profile {
             match profile.waiting() {
@@ -437,12 +458,12 @@ impl State {
             return Before::Read;
         };
         let Some(deferred) = self.identity.deferred() else { return Before::Read };
-        let resp3 = deferred.greeting.resp3.unwrap_or_else(|| pooling.resp3());
-        if resp3 == pooling.resp3() {
+        let resp3 = deferred.greeting.resp3.unwrap_or_else(|| self.kept.resp3());
+        if resp3 == self.kept.resp3() {
             return Before::Read;
         }
         let Some(line) = pooling.take_refusal() else {
-            pooling.switch_to(pooling.db(), resp3);
+            pooling.switch_to(self.kept.db(), resp3);
             return Before::Wait(Until::Pooled);
         };
         let deferred = self.identity.take_deferred();
@@ -477,19 +498,19 @@ impl State {
         let pooling = self.pooling.as_ref();
         let own = pooling.is_none_or(|pooling| pooling.is_leased());
         let unknown = if self.plan().auth() == Auth::Users { DEFAULT_USER } else { UNKNOWN_USER };
-        let db = self.profile.as_ref().map_or(0, |profile| profile.db());
         let listening = self.profile.as_ref().and_then(|profile| profile.listening());
         let subscriptions = match listening {
             Some(listening) => listening.subscriptions(),
             None if own => peer.subscriptions(),
             None => Subscriptions::default(),
         };
+        let is_kept = pooling.is_some() || (continuity::follows(self) && listening.is_none());
         let resp3 = || listening.map_or_else(|| peer.resp3(), |listening| listening.resp3());
         View {
             peer,
             user: self.acts_as().unwrap_or(unknown),
-            db: u64::from(pooling.map_or(db, |pooling| pooling.db())),
-            resp3: pooling.map_or_else(resp3, |pooling| pooling.resp3()),
+            db: u64::from(self.kept.db()),
+            resp3: if is_kept { self.kept.resp3() } else { resp3() },
             subscriptions,
             monitors: self.modes.monitors(),
             blocks: self.pending.blocks(),

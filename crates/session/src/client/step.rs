@@ -100,6 +100,9 @@ pub enum ReplyAction {
     /// Give up the upstream, because its reply says that it is unavailable, and call
     /// [`Session::lost`](super::Session::lost).
     Lost(Unavailable),
+    /// Drop the bytes and leave the server, which is no master, for another one. The session goes on if it may outlive
+    /// its connection.
+    Misled,
     /// Close both sides, because this reply cannot be the reply to the next command.
     Desync,
 }

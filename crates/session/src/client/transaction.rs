@@ -6,6 +6,7 @@
 //!                            └── -ERR ──► none  └── a command refused by the gate ──► spoilt: EXEC goes as DISCARD
 //! ```
 
+use portcullis_resp::command::{CommandId, id};
 use portcullis_resp::{encode, reply};
 
 use super::verdict::{Answer, Verdict};
@@ -22,7 +23,7 @@ const MAX_QUEUED_CONFIRMATIONS: usize = 1024;
 pub(super) struct Transaction {
     begun: Option<Box<Queue>>,
     confirmed: bool,
-    /// Whether a WATCH is in force. The gate tracks it only on shared connections.
+    /// Whether a WATCH is in force, where the gate follows it.
     watches: bool,
 }
 
@@ -167,6 +168,16 @@ impl Transaction {
     /// Returns whether the connection has a transaction or a WATCH.
     pub(super) const fn holds_connection(&self) -> bool {
         self.confirmed || self.watches
+    }
+
+    /// Returns the command that binds the client to its connection, as far as no pending reply ends it. An EXEC that was
+    /// sent ends its transaction, whether Redis answers it or not.
+    pub(super) const fn bond(&self) -> Option<CommandId> {
+        match (&self.begun, self.watches) {
+            (Some(_), _) => Some(id::MULTI),
+            (None, true) => Some(id::WATCH),
+            (None, false) => None,
+        }
     }
 
     /// Records Redis's reply to MULTI.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use portcullis_resp::encode;
 use zeroize::Zeroizing;
 
+use super::Unavailable;
 use crate::shape::Shape;
 
 /// The login as the default user of an upstream that requires no password for this user. Apart from RESET, no other
@@ -18,44 +19,108 @@ pub(crate) const AS_NOBODY: &[u8] = b"*3\r\n$4\r\nAUTH\r\n$7\r\ndefault\r\n$0\r\
 pub(crate) enum Stage {
     /// AUTH, if there are credentials.
     Auth,
-    /// HELLO 3, if the connection uses RESP3.
+    /// HELLO, if the connection uses RESP3 or the server must say its role.
     Hello,
     /// SELECT, if the database is not 0.
     Select,
+    /// CLIENT SETNAME, if the client has a name that the server is to know.
+    Name,
+    /// CLIENT SETINFO, if the client has named its library to the server.
+    LibName,
+    /// CLIENT SETINFO, if the client has named the version of its library to the server.
+    LibVer,
+    /// CLIENT NO-EVICT ON, if the client has switched the mode on.
+    NoEvict,
+    /// CLIENT NO-TOUCH ON, if the client has switched the mode on.
+    NoTouch,
+}
+
+/// Everything that a fresh connection is set up with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setup<'s> {
+    /// The login, the database and the RESP version.
+    pub(crate) key: &'s PoolKey,
+    /// The names that the server is to know.
+    pub(crate) names: Names<'s>,
+    pub(crate) no_evict: bool,
+    pub(crate) no_touch: bool,
+}
+
+/// The names that a client has given itself. A name that it has not given is empty.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Names<'s> {
+    pub(crate) name: &'s str,
+    pub(crate) lib_name: &'s str,
+    pub(crate) lib_ver: &'s str,
+}
+
+impl<'s> Setup<'s> {
+    /// Returns the set-up of a connection that has no state but that of its key.
+    pub(crate) fn of(key: &'s PoolKey) -> Self {
+        Self { key, names: Names::default(), no_evict: false, no_touch: false }
+    }
+
+    /// Returns the first step that the connection needs.
+    pub(crate) fn first(&self) -> Option<Stage> {
+        Stage::ALL.into_iter().find(|stage| stage.command(self).is_some())
+    }
 }
 
 impl Stage {
-    const ALL: [Self; 3] = [Self::Auth, Self::Hello, Self::Select];
+    const ALL: [Self; 8] = [
+        Self::Auth,
+        Self::Hello,
+        Self::Select,
+        Self::Name,
+        Self::LibName,
+        Self::LibVer,
+        Self::NoEvict,
+        Self::NoTouch,
+    ];
 
-    /// Returns the first step, from this one on, that a connection of this kind needs.
-    pub(crate) fn needed_by(self, key: &PoolKey) -> Option<Self> {
-        Self::ALL.into_iter().find(|stage| *stage >= self && stage.command(key).is_some())
+    /// Returns the first step after this one that a connection needs.
+    pub(crate) fn next(self, setup: &Setup<'_>) -> Option<Self> {
+        Self::ALL.into_iter().find(|stage| *stage > self && stage.command(setup).is_some())
     }
 
-    /// Returns the first step after this one that a connection of this kind needs.
-    pub(crate) fn next(self, key: &PoolKey) -> Option<Self> {
-        Self::ALL.into_iter().find(|stage| *stage > self && stage.command(key).is_some())
-    }
-
-    /// Returns the command of the step. `None` if a connection of this kind does not need the step.
-    pub(crate) fn command(self, key: &PoolKey) -> Option<Cow<'_, [u8]>> {
+    /// Returns the command of the step. `None` if the connection does not need the step.
+    pub(crate) fn command<'s>(self, setup: &Setup<'s>) -> Option<Cow<'s, [u8]>> {
         let made = |args: &[&[u8]]| {
             let mut bytes = Vec::with_capacity(32);
             encode::command(&mut bytes, args);
             Cow::Owned(bytes)
         };
+        let Setup { key, names, .. } = *setup;
+        let named = |words: &[&[u8]], name: &str| {
+            (!name.is_empty()).then(|| made(&[words, &[name.as_bytes()]].concat()))
+        };
+        let switched = |mode: &[u8], on: bool| on.then(|| made(&[b"CLIENT", mode, b"ON"]));
         match self {
             Self::Auth => key.preamble.as_ref().map(|preamble| Cow::Borrowed(preamble.bytes())),
-            Self::Hello => key.resp3.then(|| made(&[b"HELLO", b"3"])),
+            Self::Hello if key.resp3 => Some(made(&[b"HELLO", b"3"])),
+            Self::Hello => key.asks_role.then(|| made(&[b"HELLO", b"2"])),
             Self::Select => (key.db > 0).then(|| made(&[b"SELECT", key.db.to_string().as_bytes()])),
+            Self::Name => named(&[b"CLIENT", b"SETNAME"], names.name),
+            Self::LibName => named(&[b"CLIENT", b"SETINFO", b"LIB-NAME"], names.lib_name),
+            Self::LibVer => named(&[b"CLIENT", b"SETINFO", b"LIB-VER"], names.lib_ver),
+            Self::NoEvict => switched(b"NO-EVICT", setup.no_evict),
+            Self::NoTouch => switched(b"NO-TOUCH", setup.no_touch),
+        }
+    }
+
+    /// Returns whether the connection is of use although the server refuses the step.
+    pub(crate) const fn is_optional(self) -> bool {
+        match self {
+            Self::Auth | Self::Hello | Self::Select => false,
+            Self::Name | Self::LibName | Self::LibVer | Self::NoEvict | Self::NoTouch => true,
         }
     }
 
     /// Returns the shape of the reply to the step.
     pub(crate) const fn shape(self) -> Shape {
         match self {
-            Self::Auth | Self::Select => Shape::Whole,
             Self::Hello => Shape::WholeHello,
+            _ => Shape::Whole,
         }
     }
 }
@@ -69,6 +134,43 @@ pub struct PoolKey {
     pub db: u32,
     /// Whether the connection uses RESP3.
     pub resp3: bool,
+    /// Whether the server must say that it is a master before it gets a command.
+    pub asks_role: bool,
+}
+
+/// The meaning of a reply to the HELLO of the set-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Greeting {
+    /// The connection can be used.
+    Welcome,
+    /// The server is a replica.
+    Replica,
+    /// The server does not accept the HELLO.
+    Refused,
+    /// The reply is not one to this HELLO.
+    Mismatch,
+}
+
+impl Greeting {
+    /// Reads the reply to the HELLO of the set-up. A server that refuses `HELLO 2` may be older than HELLO, or its ACL
+    /// forbids HELLO; that says nothing about its role.
+    pub(crate) fn of(reply: &[u8], key: &PoolKey) -> Self {
+        match (reply.first(), key.resp3) {
+            (Some(b'-'), true) => Self::Refused,
+            (Some(b'-'), false) if Unavailable::of_setup(reply).is_some() => Self::Refused,
+            (Some(b'-'), false) => Self::Welcome,
+            (Some(b'%'), true) | (Some(b'*'), false) if key.asks_role && says_replica(reply) => Self::Replica,
+            (Some(b'%'), true) | (Some(b'*'), false) => Self::Welcome,
+            _ => Self::Mismatch,
+        }
+    }
+}
+
+/// Returns whether the reply to HELLO has the role of a replica.
+fn says_replica(reply: &[u8]) -> bool {
+    const REPLICAS: [&[u8]; 2] =
+        [b"\r\n$4\r\nrole\r\n$5\r\nslave\r\n", b"\r\n$4\r\nrole\r\n$7\r\nreplica\r\n"];
+    REPLICAS.iter().any(|field| reply.windows(field.len()).any(|bytes| bytes == *field))
 }
 
 /// The AUTH command that logs the gate in. Clones share the memory, which is wiped when the last clone is dropped.

@@ -57,6 +57,16 @@ impl Unavailable {
         Self::of_setup(line).unwrap_or(otherwise)
     }
 
+    /// Returns whether the upstream may be available soon without a change of the configuration.
+    pub const fn passes(self) -> bool {
+        match self {
+            Self::Resolve | Self::Connect | Self::Refused | Self::Timeout | Self::Loading | Self::Limit => {
+                true
+            }
+            Self::Tls | Self::Auth => false,
+        }
+    }
+
     /// Returns the word for the reason in error lines and metrics.
     pub const fn as_str(self) -> &'static str {
         match self {

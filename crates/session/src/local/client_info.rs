@@ -8,7 +8,7 @@
 use portcullis_resp::command::{CommandId, id};
 use portcullis_resp::{encode, reply};
 
-use crate::link::Subscriptions;
+use crate::link::{Names, Subscriptions};
 use crate::local::clients::{Action, Findings, Inquiry, ListedView};
 use crate::local::hello::strict_integer;
 use crate::observe::Peer;
@@ -115,6 +115,11 @@ impl ClientInfo {
     pub(crate) fn set_name(&mut self, name: &[u8]) -> Result<(), &'static [u8]> {
         self.name = check_name(name)?;
         Ok(())
+    }
+
+    /// Returns the names that the client has given itself.
+    pub(crate) fn names(&self) -> Names<'_> {
+        Names { name: &self.name, lib_name: &self.lib_name, lib_ver: &self.lib_ver }
     }
 
     /// Returns the bytes of memory.

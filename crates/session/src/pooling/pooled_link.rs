@@ -8,7 +8,7 @@
 use portcullis_resp::reply;
 
 use crate::ids::{SessionKey, Ticket};
-use crate::link::{Incoming, Link, LinkFault, Part, PoolKey, PushKind, Stage, Unavailable};
+use crate::link::{Greeting, Incoming, Link, LinkFault, Part, PoolKey, PushKind, Setup, Stage, Unavailable};
 use crate::shape::Shape;
 
 /// The size in bytes of a reply from which on its connection accepts no new commands. Their replies would wait for the
@@ -58,6 +58,8 @@ pub enum PoolFault {
     Push,
     /// The upstream refuses the gate, or is unavailable now.
     Unavailable(Unavailable),
+    /// The server is a replica, and no command may go there.
+    Replica,
     /// The upstream has no such database or RESP version, is busy with a script, or does not allow the command. The
     /// client may get this line, which is about its own command.
     Refused(Box<[u8]>),
@@ -66,7 +68,7 @@ pub enum PoolFault {
 impl PooledLink {
     /// Creates the state of a connection before its first byte.
     pub fn new(key: PoolKey) -> Self {
-        let awaits = Stage::Auth.needed_by(&key);
+        let awaits = Setup::of(&key).first();
         Self { link: Link::new(), key, awaits, large: false, streamed: 0, failed: None }
     }
 
@@ -75,10 +77,11 @@ impl PooledLink {
     pub fn open(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         let mut due = self.awaits;
+        let setup = Setup::of(&self.key);
         while let Some(stage) = due {
-            bytes.extend_from_slice(&stage.command(&self.key).unwrap_or_default());
+            bytes.extend_from_slice(&stage.command(&setup).unwrap_or_default());
             self.link.expect(Ticket { session: GATE, seq: 0 }, 1, stage.shape());
-            due = stage.next(&self.key);
+            due = stage.next(&setup);
         }
         bytes
     }
@@ -179,21 +182,27 @@ impl PooledLink {
 
     fn set_up<'b>(&mut self, part: &Part<'b>) -> Shared<'b> {
         let Some(stage) = self.awaits else { return Shared::Fault(PoolFault::Link(LinkFault::Unsolicited)) };
+        if stage == Stage::Hello {
+            match Greeting::of(part.bytes, &self.key) {
+                Greeting::Welcome => {
+                    self.awaits = stage.next(&Setup::of(&self.key));
+                    return Shared::Own(part.bytes.len());
+                }
+                Greeting::Replica => return Shared::Fault(PoolFault::Replica),
+                Greeting::Refused | Greeting::Mismatch => {}
+            }
+        }
         if part.head.kind == b'-' {
             return Shared::Fault(match (Unavailable::of_setup(part.bytes), stage) {
                 (Some(why), _) => PoolFault::Unavailable(why),
                 (None, Stage::Auth) => PoolFault::Unavailable(Unavailable::of_login(part.bytes)),
-                (None, Stage::Hello | Stage::Select) => PoolFault::Refused(part.bytes.into()),
+                (None, _) => PoolFault::Refused(part.bytes.into()),
             });
         }
-        let agreed = match stage {
-            Stage::Auth | Stage::Select => part.bytes == reply::OK,
-            Stage::Hello => part.head.kind == b'%',
-        };
-        if !agreed {
+        if stage == Stage::Hello || part.bytes != reply::OK {
             return Shared::Fault(PoolFault::Link(LinkFault::Mismatch));
         }
-        self.awaits = stage.next(&self.key);
+        self.awaits = stage.next(&Setup::of(&self.key));
         Shared::Own(part.bytes.len())
     }
 

@@ -11,8 +11,8 @@ use super::users::Users;
 use crate::client::CloseReason;
 use crate::link::{LinkFault, Preamble, Subscriptions, Unavailable};
 use crate::{
-    Attempt, Auth, Authenticator, Delivery, Denial, Denied, Incoming, Link, Observer, Peer, Plan,
-    ReplyAction, Session, SessionKey, Step, Tick, Until, Verb,
+    Aftermath, Attempt, Auth, Authenticator, Delivery, Denial, Denied, Incoming, Link, Loss, Observer, Peer,
+    Plan, ReplyAction, Session, SessionKey, Step, Tick, Until, Verb,
 };
 
 /// The reports that the observer received.
@@ -124,6 +124,7 @@ pub(crate) struct Pair {
     pub(crate) closed: Option<CloseReason>,
     pub(crate) fault: Option<LinkFault>,
     pub(crate) desync: bool,
+    pub(crate) misled: bool,
     pub(crate) waits: Option<Until>,
     pub(crate) forwarded: usize,
     pub(crate) skipped: usize,
@@ -153,6 +154,7 @@ impl Pair {
             closed: None,
             fault: None,
             desync: false,
+            misled: false,
             waits: None,
             forwarded: 0,
             skipped: 0,
@@ -241,6 +243,25 @@ impl Pair {
         self.gone = true;
         self.session.lost(why);
         self.settle();
+    }
+
+    /// Loses the upstream connection. If the session goes on, it has no connection until [`Pair::connect`].
+    pub(crate) fn lose_connection(&mut self, loss: Loss) -> Aftermath {
+        let aftermath = self.session.continuity().lose(loss, &self.link);
+        self.gone = aftermath == Aftermath::Ended;
+        (self.link, self.linked, self.wants_link) = (Link::new(), false, false);
+        self.sent.clear();
+        self.upstream_input.clear();
+        self.settle();
+        aftermath
+    }
+
+    /// Makes the connection that the session waits for. Returns the bytes for the upstream.
+    pub(crate) fn reconnect(&mut self) -> String {
+        assert!(self.wants_link, "no command waits for a connection");
+        self.connect();
+        self.settle();
+        self.more()
     }
 
     pub(crate) fn settle(&mut self) {
@@ -336,6 +357,11 @@ impl Pair {
                             self.gone = true;
                             self.session.lost(Some(why));
                             return self.write_local();
+                        }
+                        ReplyAction::Misled => {
+                            self.upstream_input.drain(..len);
+                            self.misled = self.lose_connection(Loss::Replica) == Aftermath::Carried;
+                            return;
                         }
                         ReplyAction::Desync => {
                             self.desync = true;

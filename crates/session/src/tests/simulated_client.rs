@@ -169,7 +169,7 @@ impl SimulatedClient {
                 self.lose(Some(why));
                 return false;
             }
-            ReplyAction::Desync => {
+            ReplyAction::Misled | ReplyAction::Desync => {
                 self.desync = true;
                 return false;
             }

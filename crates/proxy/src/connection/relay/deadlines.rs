@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use portcullis_session::{Lease, PendingLogin, Session, Tick, Unavailable};
 
-use super::{Ended, Relay};
+use super::{Ended, Relay, outage};
 use crate::metrics::ClosedReason;
 use crate::worker::deadlines::Deadlines;
 
@@ -220,6 +220,7 @@ impl Relay {
                 self.client.touch(&self.guard);
             }
             Due::Close(reason) => return Some(Ended::at_once(reason)),
+            Due::Outage => outage::expire(self),
             Due::Lease => {}
         }
         None
@@ -245,6 +246,8 @@ impl Relay {
                 consider(Some((moved.after(limit), Due::Close(ClosedReason::Timeout))));
             }
         }
+        let limit = || self.target.upstream.failover_wait();
+        consider(self.outage.due(limit).map(|at| (at, Due::Outage)));
         consider(self.clocks.login_due(&self.session, &deadlines));
         consider(self.clocks.enter_due(&self.session, &deadlines));
         consider(self.clocks.frame_due(&deadlines));
@@ -283,6 +286,8 @@ pub(super) enum Due {
     Response,
     /// Check whether the client still needs its own upstream connection.
     Lease,
+    /// Answer the commands that have waited too long for the upstream.
+    Outage,
     /// Write to the client although the kernel does not report room.
     Press,
 }

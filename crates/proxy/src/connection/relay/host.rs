@@ -11,6 +11,7 @@ use super::session_guard::SessionGuard;
 use crate::audit::Totals;
 use crate::connection::login::authenticate;
 use crate::net::stream::Stream;
+use crate::process::hints::Hint;
 use crate::upstream::target::Target;
 use crate::worker::Worker;
 use crate::worker::table::Entry;
@@ -105,5 +106,8 @@ impl Observer for RelayHost<'_> {
     fn error(&mut self, line: &[u8]) {
         self.known.entry.listener.counts.error_reply(line);
         self.target.counts.error_reply(line);
+        if line.starts_with(b"-READONLY") {
+            self.target.hint(Hint::Readonly);
+        }
     }
 }

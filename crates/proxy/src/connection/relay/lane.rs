@@ -21,11 +21,11 @@ use std::net::SocketAddr;
 
 use portcullis_session::{ReplyAction, Route, Session, Shape, Ticket};
 
-use super::Relay;
 use super::client_side::ClientSide;
 use super::own_lane::OwnLane;
 use super::pooled_lane::PooledLane;
 use super::session_guard::SessionGuard;
+use super::{Relay, outage};
 use crate::net::pipe::Pipe;
 use crate::upstream::shared::{Delivered, Unwritten};
 
@@ -199,6 +199,11 @@ impl Relay {
             ReplyAction::Lost(why) => {
                 reply.skip(replies, client, guard);
                 self.lose_upstream(Some(why));
+                return Delivered::Gone;
+            }
+            ReplyAction::Misled => {
+                reply.skip(replies, client, guard);
+                outage::leave_replica(self);
                 return Delivered::Gone;
             }
             ReplyAction::Desync => {

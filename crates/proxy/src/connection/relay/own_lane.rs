@@ -21,6 +21,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use portcullis_session::{Incoming, Link, LinkFault, Unavailable};
+use tokio::time::Instant;
 
 use super::lane::Commands;
 use crate::metrics::UpstreamState;
@@ -28,7 +29,9 @@ use crate::net::buffer::BufferPool;
 use crate::net::pipe::Pipe;
 use crate::net::stream::Stream;
 use crate::upstream::connect::ConnectError;
-use crate::upstream::target::Target;
+use crate::upstream::dials::Scout;
+use crate::upstream::target::{Patience, Target};
+use crate::upstream::view::{Traffic, View};
 
 /// The number of unread bytes with which the link can begin a reply.
 const FIRST_NEED: usize = 1;
@@ -41,6 +44,10 @@ pub(super) struct OwnLane {
     reply_need: usize,
     /// Whether the upstream no longer has the address that the connection leads to.
     is_left: bool,
+    /// The right to be the only session that tries, until the connection is set up.
+    scout: Option<Scout>,
+    /// The time since which a failover is under way. `None` if commands and replies travel.
+    paused: Option<Instant>,
 }
 
 /// The state of the connection. The diagram of the module shows the transitions.
@@ -48,16 +55,26 @@ enum State {
     /// No connection was needed yet.
     Unused,
     /// The connection is being made.
-    Connecting(Pin<Box<dyn Future<Output = Result<Stream, ConnectError>>>>),
+    Connecting(Pin<Box<dyn Future<Output = Dialled>>>),
     /// The connection carries commands and replies.
     Open(Stream),
     /// The connection could not be made, or has ended.
     Lost,
 }
 
+/// The result of a dial.
+type Dialled = Result<(Stream, Option<Scout>), ConnectError>;
+
 impl OwnLane {
     pub(super) fn new() -> Self {
-        Self { state: State::Unused, link: Link::new(), reply_need: FIRST_NEED, is_left: false }
+        Self {
+            state: State::Unused,
+            link: Link::new(),
+            reply_need: FIRST_NEED,
+            is_left: false,
+            scout: None,
+            paused: None,
+        }
     }
 
     pub(super) const fn is_unused(&self) -> bool {
@@ -85,9 +102,18 @@ impl OwnLane {
         }
     }
 
-    /// Looks whether the upstream still has the address that the connection leads to.
-    pub(super) fn look_at_address(&mut self, target: &Target) {
-        self.is_left = self.server().is_some_and(|server| !target.view.current().has(server));
+    /// Looks whether the upstream still has the address that the connection leads to, and whether traffic flows.
+    pub(super) fn look_at_view(&mut self, view: &View) {
+        self.is_left = self.server().is_some_and(|server| !view.has(server));
+        self.paused = match view.traffic() {
+            Traffic::Flows => None,
+            Traffic::Paused { since } => Some(since),
+        };
+    }
+
+    /// Returns whether nothing more is read, because what the server executes may be lost.
+    fn is_mute(&self) -> bool {
+        self.paused.is_some_and(|since| since.elapsed() >= Traffic::READING)
     }
 
     /// Returns whether the connection leads to an address that the upstream no longer has.
@@ -104,11 +130,23 @@ impl OwnLane {
     }
 
     /// Starts to connect, if no connection was needed before.
-    pub(super) fn connect(&mut self, target: &Rc<Target>) {
+    pub(super) fn connect(&mut self, target: &Rc<Target>, patience: Patience) {
         if self.is_unused() {
             let target = Rc::clone(target);
-            let attempt = Box::pin(async move { target.connect().await });
-            self.state = State::Connecting(attempt);
+            self.state = State::Connecting(match patience {
+                Patience::Once => {
+                    Box::pin(async move { target.connect().await.map(|stream| (stream, None)) })
+                }
+                Patience::Waits => Box::pin(async move { target.connect_patiently().await }),
+            });
+        }
+    }
+
+    /// Records that the connection is set up, so the upstream is available.
+    pub(super) fn works(&mut self, target: &Target) {
+        if self.is_open() {
+            self.scout = None;
+            target.view.dials().revive();
         }
     }
 
@@ -121,9 +159,9 @@ impl OwnLane {
         let State::Connecting(attempt) = &mut self.state else { return Poll::Pending };
         let Poll::Ready(done) = attempt.as_mut().poll(cx) else { return Poll::Pending };
         Poll::Ready(match done {
-            Ok(stream) => {
+            Ok((stream, scout)) => {
                 target.counts.connection(UpstreamState::Used, 1);
-                self.state = State::Open(stream);
+                (self.state, self.scout) = (State::Open(stream), scout);
                 Ok(())
             }
             Err(error) => {
@@ -138,7 +176,7 @@ impl OwnLane {
     pub(super) fn adopt(&mut self, stream: Stream, link: Link, reply_need: usize, target: &Target) {
         if self.is_unused() {
             target.counts.connection(UpstreamState::Used, 1);
-            *self = Self { state: State::Open(stream), link, reply_need, is_left: false };
+            *self = Self { state: State::Open(stream), link, reply_need, ..Self::new() };
         }
     }
 
@@ -182,6 +220,9 @@ impl OwnLane {
         moved: &mut u64,
     ) -> Poll<()> {
         let State::Open(stream) = &mut self.state else { return Poll::Ready(()) };
+        if self.paused.is_some() && requests.is_pending() {
+            return Poll::Pending;
+        }
         match requests.poll_flush(cx, stream, moved) {
             Poll::Ready(Ok(())) => Poll::Ready(()),
             // After a failed write, the upstream's last replies can still be read. The end of the connection then
@@ -197,6 +238,9 @@ impl OwnLane {
         replies: &mut Pipe,
         pool: &BufferPool,
     ) -> Poll<io::Result<usize>> {
+        if self.is_mute() {
+            return Poll::Pending;
+        }
         let State::Open(stream) = &mut self.state else { return Poll::Pending };
         replies.poll_fill(cx, stream, self.reply_need, pool)
     }

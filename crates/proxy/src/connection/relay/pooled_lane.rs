@@ -10,10 +10,11 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Waker};
 
-use portcullis_session::{Part, ReplyAction, Session, SessionKey, Tick, Unavailable};
+use portcullis_session::{Aftermath, Loss, Part, ReplyAction, Session, SessionKey, Tick};
 
 use self::window::Window;
 use super::lane::{Commands, Reply, Sent};
+use super::peer::Asking;
 use super::{Relay, RelayHost, Stage};
 use crate::metrics::{ClosedReason, Direction};
 use crate::net::pipe::Pipe;
@@ -214,6 +215,10 @@ impl PooledLane {
             }
             Outcome::Ready | Outcome::HandedOver => session.pooled(Ok(())),
             Outcome::Refused(line) => session.pooled(Err(&line)),
+            Outcome::Unavailable(why) if session.continuity().may_outlive() && why.passes() => {
+                session.continuity().refuse_kind(Some(why));
+            }
+            Outcome::Ended if session.continuity().may_outlive() => session.continuity().refuse_kind(None),
             Outcome::Unavailable(why) => session.lost(Some(why)),
             Outcome::Ended => session.lost(None),
         }
@@ -368,9 +373,26 @@ impl SharedClient for Relay {
         self.guard.entry.cut(ClosedReason::Slow);
     }
 
-    fn lost(&mut self, why: Option<Unavailable>) {
-        self.session.lost(why);
+    fn lost(&mut self, loss: Option<Loss>) -> Aftermath {
         self.guard.entry.wake();
+        let aftermath = match loss.filter(|_| self.target.upstream.failover_wait().is_some()) {
+            Some(loss) => self.session.continuity().lose(loss, self.lanes.own.link()),
+            None => {
+                self.session.lost(loss.and_then(Loss::why));
+                Aftermath::Ended
+            }
+        };
+        match (aftermath, &mut self.lanes.pooled) {
+            (Aftermath::Carried, Some(pooled)) => {
+                pooled.refused();
+                self.asking = Asking::default();
+                if !matches!(loss, Some(Loss::Unsent(_))) {
+                    self.target.counts.session_carried();
+                }
+            }
+            _ => self.target.counts.session_dropped(),
+        }
+        aftermath
     }
 
     fn refused(&mut self, line: &[u8]) {

@@ -8,7 +8,7 @@ use portcullis_session::{Delivery, Incoming, Unavailable};
 
 use super::lane::Reply;
 use super::turn::Read;
-use super::{Ended, Relay, RelayHost, Stage};
+use super::{Ended, Relay, RelayHost, Stage, outage};
 use crate::metrics::{ClosedReason, Direction, UpstreamErrorKind};
 use crate::upstream::shared::{Delivered, SharedClient};
 
@@ -119,7 +119,13 @@ impl Relay {
         }
         let unread = self.replies.unread().len();
         self.replies.skip(unread);
-        self.lose_upstream(why);
+        match why {
+            Some(_) => self.lose_upstream(why),
+            None => {
+                self.turn.moved();
+                outage::end(self, None);
+            }
+        }
     }
 
     /// Writes the bytes that wait for the client.

@@ -8,9 +8,10 @@ use portcullis_session::{MAX_RENDERED, Pooling, Session, Step, Until};
 use super::lane::{Commands, Sent};
 use super::peer::question;
 use super::turn::Read;
-use super::{Ended, Relay, RelayHost, Stage};
+use super::{Ended, Relay, RelayHost, Stage, outage};
 use crate::metrics::{ClosedReason, Direction};
 use crate::net::pipe::Pipe;
+use crate::upstream::target::Patience;
 
 /// The reason to read more of the client's bytes.
 enum Want {
@@ -55,7 +56,7 @@ impl Relay {
             self.return_lease();
             let want = self.judge_requests(cx);
             if self.lanes.own.is_unused() && self.session.connects_early() {
-                self.lanes.own.connect(&self.target);
+                self.lanes.own.connect(&self.target, Patience::Once);
             }
             if self.poll_connect(cx) {
                 continue;
@@ -176,7 +177,7 @@ impl Relay {
     fn wait(&mut self, until: Until, cx: &Context<'_>) -> bool {
         match until {
             Until::Linked => {
-                self.lanes.own.connect(&self.target);
+                outage::connect(self);
                 return false;
             }
             Until::Pooled => {

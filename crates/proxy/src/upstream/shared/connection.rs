@@ -16,7 +16,7 @@ use std::time::Duration;
 use portcullis_config::tls::TlsFault;
 use portcullis_session::{PooledLink, SessionKey, Shape, Shared, Tick, Ticket, Unavailable};
 use tokio::task::{spawn_local, unconstrained};
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 
 use self::ending::{End, Running};
 pub(crate) use self::handover::HandedOver;
@@ -30,6 +30,7 @@ use crate::metrics::UpstreamState;
 use crate::net::buffer::Buffer;
 use crate::net::stream::Stream;
 use crate::upstream::connect::ConnectError;
+use crate::upstream::view::{Leaving, Traffic, View};
 
 /// The size of one read in bytes, enough for the replies to some hundred clients.
 const READ: usize = 64 * 1024;
@@ -62,6 +63,10 @@ pub(crate) struct Connection {
     /// The upstream no longer has the address that the connection leads to.
     left: Cell<bool>,
     ending: Cell<bool>,
+    /// Whether another server is the master now.
+    cut: Cell<bool>,
+    /// The time since which a failover is under way. `None` if commands and replies travel.
+    paused: Cell<Option<Instant>>,
 }
 
 /// The progress of a connection, as its clients see it.
@@ -111,7 +116,7 @@ impl Connection {
     /// Opens a connection and starts its task.
     pub(crate) fn open(class: Class, resources: Rc<Resources>, pool: Rc<Pool>) -> Rc<Self> {
         let target = Rc::clone(pool.target());
-        let dial = Box::pin(async move { target.connect().await });
+        let dial = Box::pin(async move { target.connect_in_time().await });
         let mut link = PooledLink::new(pool.key().clone());
         let mut setup = Outbox::default();
         setup.push(&link.open());
@@ -142,6 +147,8 @@ impl Connection {
             retired: Cell::new(false),
             left: Cell::new(false),
             ending: Cell::new(false),
+            cut: Cell::new(false),
+            paused: Cell::new(None),
         });
         let running = Running(Rc::clone(&connection));
         spawn_local(unconstrained(async move {
@@ -222,9 +229,28 @@ impl Connection {
     }
 
     /// Takes no new commands: the upstream no longer has the address that the connection leads to.
-    pub(crate) fn leave(&self) {
+    fn leave(&self) {
         self.left.set(true);
         self.retire();
+    }
+
+    /// Applies a view of the upstream, which may have another master or a failover under way.
+    pub(crate) fn look_at(&self, view: &View) {
+        let is_former = self.server().is_some_and(|server| !view.has(server));
+        match view.leaving() {
+            Leaving::AtOnce if is_former => self.cut.set(true),
+            Leaving::WhenIdle if is_former => self.leave(),
+            Leaving::AtOnce | Leaving::WhenIdle => {}
+        }
+        self.pause(view);
+        self.tell();
+    }
+
+    fn pause(&self, view: &View) {
+        self.paused.set(match view.traffic() {
+            Traffic::Flows => None,
+            Traffic::Paused { since } => Some(since),
+        });
     }
 
     /// Returns whether the connection leads to an address that the upstream no longer has.
@@ -288,6 +314,9 @@ impl Connection {
         if self.ending.get() {
             return Poll::Ready(End::Unused);
         }
+        if self.cut.get() {
+            return Poll::Ready(End::MasterChanged);
+        }
         if !state.link.is_ready() || matches!(state.stream, Phase::Dialling(_)) {
             if let Poll::Ready(end) = self.dial(state, cx) {
                 return Poll::Ready(end);
@@ -298,12 +327,15 @@ impl Connection {
                 return Poll::Ready(End::SetupTimeout);
             }
         }
-        state.write(cx);
+        if self.paused.get().is_none() {
+            state.write(cx);
+        }
         if let Some(end) = self.unstall(state, cx) {
             return Poll::Ready(end);
         }
         for _ in 0..READS_PER_TURN {
-            if state.stalled.is_some() {
+            let is_mute = self.paused.get().is_some_and(|since| since.elapsed() >= Traffic::READING);
+            if state.stalled.is_some() || is_mute {
                 return Poll::Pending;
             }
             match state.read(cx, &self.resources) {
@@ -326,6 +358,7 @@ impl Connection {
             Poll::Ready(Err(error)) => return Poll::Ready(End::Dial(error)),
             Poll::Ready(Ok(stream)) => {
                 state.stream = Phase::Open(stream);
+                self.pause(&self.pool.target().view.current());
                 self.pool.target().counts.connection(UpstreamState::Pooled, 1);
                 if state.link.is_ready() {
                     self.settle(Outcome::Ready);
@@ -338,6 +371,9 @@ impl Connection {
     }
 
     fn settle(&self, outcome: Outcome) {
+        if outcome == Outcome::Ready {
+            self.pool.target().view.dials().revive();
+        }
         *self.outcome.borrow_mut() = outcome;
         for waker in self.setup_waiters.take() {
             waker.wake();

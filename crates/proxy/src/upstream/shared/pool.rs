@@ -64,15 +64,12 @@ impl Pools {
         pool
     }
 
-    /// Stops the use of connections to addresses that their upstream no longer has.
+    /// Stops the use of connections to addresses that their upstream no longer has, and pauses and continues others.
     pub(crate) fn leave_former_addresses(&self, view: &Rc<ViewCell>) {
         let pools: Vec<_> = self.0.borrow().iter().filter_map(Weak::upgrade).collect();
         for pool in pools.iter().filter(|pool| Rc::ptr_eq(&pool.target.view, view)) {
             for connection in pool.connections.borrow().iter() {
-                let server = connection.server();
-                if server.is_some_and(|server| !view.current().has(server)) {
-                    connection.leave();
-                }
+                connection.look_at(&view.current());
             }
             // A client that waits for a connection gets one to a current address.
             pool.wake_waiting();

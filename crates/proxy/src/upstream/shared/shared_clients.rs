@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::task::Waker;
 use std::time::Duration;
 
-use portcullis_session::{Part, SessionKey, Tick, Unavailable};
+use portcullis_session::{Aftermath, Loss, Part, SessionKey, Tick};
 use slab::Slab;
 
 /// A client of shared connections. The task of a connection calls these methods while it runs, so no method may call
@@ -28,9 +28,9 @@ pub(crate) trait SharedClient {
     /// Disconnects the client because it keeps others waiting for too long.
     fn cut(&mut self);
 
-    /// Tells the client that the connection is lost, and with it the pending replies. `why` selects the error for the
-    /// client.
-    fn lost(&mut self, why: Option<Unavailable>);
+    /// Tells the client that the connection is lost, and with it the pending replies. `loss` selects the error for the
+    /// client; with `None` no reply can be trusted, and the session ends.
+    fn lost(&mut self, loss: Option<Loss>) -> Aftermath;
 
     /// Tells the client that the upstream refused the connection before any pending command was sent. Each of these
     /// commands is answered with `line`.

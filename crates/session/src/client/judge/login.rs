@@ -4,6 +4,7 @@ use portcullis_resp::command::id;
 use portcullis_resp::reply;
 
 use super::Judge;
+use crate::client::continuity;
 use crate::client::upstream::Upstream;
 use crate::client::verdict::{Answer, Verdict};
 use crate::local::client_info;
@@ -177,7 +178,7 @@ impl<H: Host> Judge<'_, H> {
                 }
                 (false, _) if shares => self.greet(hello),
                 (false, _) if self.state.upstream.is_linked() => Verdict::untimed(Shape::Hello),
-                (false, _) => Verdict::UNTIL_LINKED,
+                (false, _) => continuity::until_linked(self.state),
             };
         };
         if !self.state.may_enter() {
@@ -236,10 +237,11 @@ impl<H: Host> Judge<'_, H> {
         Verdict::Defer(hello.greeting(true))
     }
 
-    /// Marks a HELLO on the client's own connection, if the gate answers CLIENT ID there. The reply to the HELLO must
-    /// contain the gate's id, and the gate remembers `name`.
+    /// Marks a HELLO on the client's own connection, if the gate answers CLIENT ID there or follows the client's state.
+    /// The gate remembers `name`.
     fn as_known(&mut self, verdict: Verdict, name: Option<&[u8]>) -> Verdict {
-        if self.state.pooling.is_some() || !self.state.plan().answers_client() {
+        let is_known = self.state.plan().answers_client() || continuity::follows(self.state);
+        if self.state.pooling.is_some() || !is_known {
             return verdict;
         }
         let (bytes, kind) = match verdict {

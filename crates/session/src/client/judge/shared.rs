@@ -5,7 +5,10 @@ use portcullis_resp::command::{CommandId, id, is_cross_protocol};
 use portcullis_resp::reply;
 
 use super::{Judge, may_block};
+use crate::client::command::CommandFrame;
+use crate::client::continuity;
 use crate::client::pooling::MAX_SHARED_FRAME;
+use crate::client::state::State;
 use crate::client::upstream::Upstream;
 use crate::client::verdict::{Answer, Later, Verdict};
 use crate::local::client_info;
@@ -44,6 +47,11 @@ impl<H: Host> Judge<'_, H> {
             Pin::Share if may_block(self.command, self.frame) => Pin::State,
             pin => pin,
         };
+        if let Some(why) = self.state.kept.failing()
+            && !matches!(pin, Pin::Share | Pin::Gate | Pin::Refuse)
+        {
+            return Verdict::error(continuity::unavailable(self.state.plan().upstream(), why));
+        }
         let fits = !self.state.upstream.is_pooled() || self.frame.bytes.len() <= MAX_SHARED_FRAME;
         match (pin, exact) {
             (Pin::Refuse, _) => {
@@ -73,6 +81,9 @@ impl<H: Host> Judge<'_, H> {
         if let Some(verdict) = self.learns_before() {
             return verdict;
         }
+        if exact == Some(id::SCRIPT_LOAD) {
+            self.state.kept.bind(id::SCRIPT_LOAD);
+        }
         if let Some(pooling) = &mut self.state.pooling {
             pooling.keep_lease(self.now);
             if pin == Pin::Session {
@@ -80,7 +91,7 @@ impl<H: Host> Judge<'_, H> {
             }
         }
         if exact == Some(id::CLIENT_NO_EVICT) {
-            return self.no_evict();
+            return lasting_mode(self.state, self.frame, id::CLIENT_NO_EVICT);
         }
         match self.command {
             id::WATCH | id::UNWATCH if !self.state.transaction.is_begun() => {
@@ -110,28 +121,6 @@ impl<H: Host> Judge<'_, H> {
         })
     }
 
-    /// Judges CLIENT NO-EVICT. The mode belongs to the client's own connection, so the client keeps that connection
-    /// until the mode ends. Inside MULTI the gate does not know when the mode begins or ends.
-    fn no_evict(&mut self) -> Verdict {
-        if !self.frame.is_whole_within(self.state.plan().held_command()) {
-            return Verdict::NeedWhole;
-        }
-        if self.state.transaction.is_begun() {
-            if let Some(pooling) = &mut self.state.pooling {
-                pooling.keep_for_good();
-            }
-            self.state.transaction.queue(1);
-            return Verdict::plain();
-        }
-        let on = match self.frame.after_name()[..] {
-            [_, word] if word.eq_ignore_ascii_case(b"on") => true,
-            [_, word] if word.eq_ignore_ascii_case(b"off") => false,
-            // Redis accepts no other argument.
-            _ => return Verdict::plain(),
-        };
-        Verdict::Send { shape: Shape::Whole, kind: ReplyKind::NoEvict(on) }
-    }
-
     /// Judges CLIENT TRACKING with REDIRECT. Returns `None` if the command has no REDIRECT and may be forwarded.
     fn redirection(&self) -> Option<Verdict> {
         if !self.frame.is_whole_within(self.state.plan().held_command()) {
@@ -142,7 +131,7 @@ impl<H: Host> Judge<'_, H> {
         if !self.state.pending.is_empty() {
             return Some(Verdict::UNTIL_SETTLED);
         }
-        let in_resp2 = self.state.pooling.as_ref().is_some_and(|pooling| !pooling.resp3());
+        let in_resp2 = !self.state.kept.resp3();
         Some(if in_resp2 && self.host.subscriptions().active() {
             Verdict::error(client_info::not_while_subscribed(id::CLIENT_TRACKING))
         } else {
@@ -202,13 +191,14 @@ impl<H: Host> Judge<'_, H> {
         if let Some(line) = pooling.take_refusal() {
             return Verdict::Answer(Answer::Error(Local::Made(line)));
         }
-        if db == pooling.db() {
+        let kept = self.state.kept;
+        if db == kept.db() {
             return Verdict::canned_reply(reply::OK);
         }
         if !self.state.pending.is_empty() {
             return Verdict::UNTIL_SETTLED;
         }
-        pooling.switch_to(db, pooling.resp3());
+        pooling.switch_to(db, kept.resp3());
         Verdict::Later(Later::Pooled)
     }
 
@@ -222,6 +212,29 @@ impl<H: Host> Judge<'_, H> {
         }
         Verdict::Send { shape: Shape::Whole, kind: ReplyKind::Select(db) }
     }
+}
+
+/// Judges CLIENT NO-EVICT and CLIENT NO-TOUCH. The mode belongs to the client's own connection, so the client keeps
+/// that connection until the mode ends. Inside MULTI the gate does not know when the mode begins or ends.
+pub(super) fn lasting_mode(state: &mut State, frame: &CommandFrame<'_>, mode: CommandId) -> Verdict {
+    if !frame.is_whole_within(state.plan().held_command()) {
+        return Verdict::NeedWhole;
+    }
+    if state.transaction.is_begun() {
+        if let Some(pooling) = &mut state.pooling {
+            pooling.keep_for_good();
+        }
+        state.transaction.queue(1);
+        return Verdict::plain();
+    }
+    let on = match frame.after_name()[..] {
+        [_, word] if word.eq_ignore_ascii_case(b"on") => true,
+        [_, word] if word.eq_ignore_ascii_case(b"off") => false,
+        // Redis accepts no other argument.
+        _ => return Verdict::plain(),
+    };
+    let kind = if mode == id::CLIENT_NO_EVICT { ReplyKind::NoEvict(on) } else { ReplyKind::NoTouch(on) };
+    Verdict::Send { shape: Shape::Whole, kind }
 }
 
 /// Parses a database index as Redis does. Returns Redis's error line if it is invalid.

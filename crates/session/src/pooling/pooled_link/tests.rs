@@ -7,7 +7,7 @@ use crate::tests::pair::{frames, show, wire};
 const HELLO: &str = "%1|$5|proto|:3|";
 
 fn key(password: Option<&str>, resp3: bool, db: u32) -> PoolKey {
-    PoolKey { preamble: password.map(|password| Preamble::auth(None, password)), db, resp3 }
+    PoolKey { preamble: password.map(|password| Preamble::auth(None, password)), db, resp3, asks_role: false }
 }
 
 fn ticket(session: u64, seq: u64) -> Ticket {

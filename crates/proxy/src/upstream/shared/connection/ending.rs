@@ -1,11 +1,13 @@
 //! The end of a shared connection, and the errors that its waiting clients get.
 
+use std::collections::HashSet;
 use std::rc::Rc;
 
-use portcullis_session::{PoolFault, PoolKey, PooledLink, SessionKey, Unavailable};
+use portcullis_session::{Aftermath, Loss, PoolFault, PoolKey, PooledLink, SessionKey, Unavailable};
 
 use super::{Connection, Outbox, Outcome, Phase};
 use crate::metrics::{UpstreamErrorKind, UpstreamState};
+use crate::process::hints::Hint;
 use crate::upstream::connect::ConnectError;
 
 /// The reason why a connection ends.
@@ -15,6 +17,8 @@ pub(super) enum End {
     Desync,
     SetupTimeout,
     Broken(Option<String>),
+    /// Another server is the master now.
+    MasterChanged,
     /// No client needs the connection any more.
     Unused,
 }
@@ -35,8 +39,31 @@ impl Connection {
         }
         match end {
             End::Fault(PoolFault::Refused(line)) => self.refuse(line),
-            _ => self.abandon(why),
+            _ => self.abandon(self.loss(end, why, was_open)),
         }
+    }
+
+    /// Returns what has happened to the commands of waiting clients. `None` if no reply can be trusted. `why` is the
+    /// result of [`Self::report`].
+    fn loss(&self, end: &End, why: Option<Unavailable>, was_open: bool) -> Option<Loss> {
+        let was_ready = was_open && self.state.borrow().link.is_ready();
+        let target = self.pool.target();
+        let loss = match (end, why) {
+            (End::Fault(PoolFault::Link(_) | PoolFault::Push) | End::Desync | End::Unused, None) => {
+                return None;
+            }
+            (End::MasterChanged, _) => Loss::MasterChanged,
+            (_, Some(why)) if was_ready => Loss::Unavailable(why),
+            (_, Some(why)) => Loss::Unsent(why),
+            (_, None) if was_ready => Loss::Closed,
+            (_, None) => Loss::Unsent(Unavailable::Connect),
+        };
+        match loss {
+            Loss::Unsent(why) if was_open => target.view.dials().failed(why),
+            Loss::Closed => target.hint(Hint::Silent),
+            _ => {}
+        }
+        Some(loss)
     }
 
     /// Frees the socket and the buffers at once. Clients hold the connection until they need another one.
@@ -50,10 +77,10 @@ impl Connection {
     }
 
     /// Tells all clients with pending replies that no reply will come.
-    fn abandon(&self, why: Option<Unavailable>) {
-        let waiting_sessions: Vec<_> = self.state.borrow().link.waiting_sessions().collect();
+    fn abandon(&self, loss: Option<Loss>) {
+        let waiting_sessions: HashSet<_> = self.state.borrow().link.waiting_sessions().collect();
         for key in waiting_sessions {
-            self.lose(key, why);
+            self.lose(key, loss);
         }
     }
 
@@ -69,10 +96,11 @@ impl Connection {
     }
 
     /// Tells one client that no more replies will come for it.
-    pub(super) fn lose(&self, key: SessionKey, why: Option<Unavailable>) {
-        if let Some(shared_client) = self.resources.shared_clients.get(key) {
+    pub(super) fn lose(&self, key: SessionKey, loss: Option<Loss>) {
+        if let Some(shared_client) = self.resources.shared_clients.get(key)
+            && shared_client.borrow_mut().lost(loss) == Aftermath::Ended
+        {
             self.resources.shared_clients.forget(key);
-            shared_client.borrow_mut().lost(why);
         }
     }
 
@@ -88,7 +116,11 @@ impl Connection {
             }
             End::SetupTimeout => Some(Unavailable::Timeout),
             End::Fault(PoolFault::Unavailable(why)) => Some(*why),
-            End::Fault(PoolFault::Refused(_)) | End::Unused => None,
+            End::Fault(PoolFault::Replica) => {
+                target.hint(Hint::Replica);
+                Some(Unavailable::Timeout)
+            }
+            End::Fault(PoolFault::Refused(_)) | End::Unused | End::MasterChanged => None,
             End::Fault(PoolFault::Push) => {
                 self.blame("upstream sent a message without a subscription");
                 None
