@@ -102,6 +102,15 @@ wait_for() {
 # Milliseconds of a clock that only runs forward.
 now_ms() { awk '{printf "%d\n", $1 * 1000}' /proc/uptime; }
 
+# KILL, because unshare ignores TERM while it waits; with it end all processes of its namespace.
+end_processes() {
+    [ ${#pids[@]} -gt 0 ] || return 0
+    kill -KILL "${pids[@]}" 2>/dev/null || true
+    # The shell reports a killed process here.
+    wait "${pids[@]}" 2>/dev/null || true
+    pids=()
+}
+
 remove_all() {
     local status=$? memory
     if [ $status != 0 ] && [ -n "$machine" ]; then
@@ -109,7 +118,7 @@ remove_all() {
         inside journalctl -u portcullis --no-pager --lines=40 --output=short-precise || true
     fi
     halt
-    [ ${#pids[@]} = 0 ] || kill "${pids[@]}" 2>/dev/null || true
+    end_processes
     for memory in "$scratch"/*/; do umount --recursive --lazy "$memory" 2>/dev/null || true; done
     rm -rf "$scratch"
     exit $status

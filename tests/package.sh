@@ -74,8 +74,7 @@ without_systemd() {
     chrooted dpkg --purge portcullis >/dev/null 2>&1
     nothing_is_left
     passed "without systemd: remove keeps the configuration, purge leaves nothing"
-    kill "${pids[@]}" 2>/dev/null || true
-    pids=()
+    end_processes
 }
 
 # The shell has become the sleep when all is set up.
