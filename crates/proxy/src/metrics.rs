@@ -13,6 +13,7 @@ mod labels;
 mod process;
 mod series;
 mod text;
+mod views;
 mod worker;
 
 #[cfg(test)]
@@ -27,6 +28,7 @@ pub(crate) use self::labels::{
 };
 pub(crate) use self::series::{ListenerSeries, Series, UpstreamSeries};
 pub(crate) use self::text::CONTENT_TYPE;
+pub(crate) use self::views::ViewSeries;
 pub(crate) use self::worker::{ListenerCounts, UpstreamCounts, WorkerStats};
 
 pub(crate) use self::cold::NameCounts;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use e2e::{Authority, Gate, Redis, eventually};
+use e2e::{Authority, Gate, Masters, Redis, eventually};
 use rustix::process::Signal;
 
 use super::{fenced, pages};
@@ -30,7 +30,8 @@ fn config(more: &str, entry: &str) -> String {
     YAML.replace("{more}", more).replace("{entry}", entry)
 }
 
-/// Returns a line without the parts that differ each time: the directory, and numbers, and so times and addresses.
+/// Returns a line without the parts that differ each time: the directory, and numbers, and so times and addresses, and
+/// all but the first address of a list.
 fn form(line: &str, directory: &str) -> String {
     let mut form = String::new();
     for character in line.replace(directory, "").chars() {
@@ -40,7 +41,7 @@ fn form(line: &str, directory: &str) -> String {
             form.push('0');
         }
     }
-    form
+    form.replace(", 0.0.0.0:0", "")
 }
 
 /// Returns the forms of all lines that a proxy wrote.
@@ -63,7 +64,7 @@ fn is_from_the_proxy(line: &str) -> bool {
 fn lines_on_the_pages_are_written_by_the_proxy() {
     let mut real = BTreeSet::new();
     std::thread::scope(|scope| {
-        let runs: [fn() -> BTreeSet<String>; 3] = [of_one_life, of_users, of_tls];
+        let runs: [fn() -> BTreeSet<String>; 4] = [of_one_life, of_users, of_tls, of_sentinels];
         for run in runs.map(|run| scope.spawn(run)) {
             real.extend(run.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         }
@@ -124,6 +125,16 @@ fn of_one_life() -> BTreeSet<String> {
     eventually("Redis answers again", || (ups() == 3).then_some(()));
     gate.signal(Signal::TERM);
     gate.process().wait();
+    forms(&gate)
+}
+
+/// Returns the forms of the lines about a planned failover.
+fn of_sentinels() -> BTreeSet<String> {
+    let masters = Masters::plain();
+    let gate = masters.gate().listener("auth: trust").start();
+    gate.assert_log(" INFO ready\n");
+    masters.failover(0);
+    gate.assert_log("commands are sent again");
     forms(&gate)
 }
 

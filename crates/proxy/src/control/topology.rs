@@ -1,26 +1,28 @@
-//! The watchers of the upstreams: each looks up the names of one upstream, and tells the workers its addresses.
+//! The watchers of the upstreams: each knows where one upstream is, and tells the workers.
 
-use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+mod names;
+mod publisher;
+mod sentinel;
+
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
-use portcullis_config::{Address, Config, Upstream};
+use portcullis_config::{Config, Tcp, Upstream};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
+use self::names::Names;
+use self::publisher::Publisher;
+use self::sentinel::Watch;
 use crate::generation::store::Generation;
-use crate::metrics::Series;
-use crate::net::lookup::{LookupError, look_up};
+use crate::metrics::{Series, UpstreamSeries};
 use crate::process::Process;
 use crate::upstream::health::{Health, Probes};
-use crate::upstream::view::{Sockets, View, WatchedView};
+use crate::upstream::sentinel::follow::Follower;
+use crate::upstream::view::{Traffic, WatchedView};
 use crate::worker::Order;
-
-/// The least time between two lookups of an upstream's names. Failures that clients meet ask for a lookup, and there may be
-/// thousands of them in a second.
-const APART: Duration = Duration::from_millis(250);
 
 /// The watchers and the health checks of the upstreams. They end when this is dropped.
 #[derive(Debug)]
@@ -36,8 +38,12 @@ pub(crate) struct Watchers {
 #[derive(Debug)]
 struct Watcher {
     upstream: Arc<Upstream>,
+    tcp: Tcp,
+    publisher: Publisher,
     watched: WatchedView,
-    /// The task that looks up its names, if it has any.
+    /// What is known of the master, if sentinels name it.
+    follower: Option<Rc<RefCell<Follower>>>,
+    /// The task that looks up its names or asks its sentinels, if it has any.
     task: Option<AbortHandle>,
 }
 
@@ -59,172 +65,96 @@ impl Watchers {
     /// watcher of an unchanged upstream continues.
     pub(crate) fn follow(&mut self, config: &Config, series: &Series) {
         let mut before = std::mem::take(&mut self.running);
-        for upstream in config.upstreams() {
-            let same = before.iter().position(|known| known.goes_on_for(upstream));
-            let watcher = match same {
-                Some(at) => before.swap_remove(at),
-                None => self.begin(upstream),
+        let tcp = config.limits().tcp();
+        for (upstream, series) in config.upstreams().iter().zip(&series.upstreams) {
+            let same = before.iter().position(|known| known.publisher.view().is_of(upstream));
+            let watcher = match same.map(|at| before.swap_remove(at)) {
+                Some(known) if known.goes_on_for(upstream, tcp) => known,
+                Some(known) => self.renew(known, upstream, tcp, series),
+                None => self.begin(upstream, tcp, series),
             };
             self.running.push(watcher);
         }
-        for task in before.into_iter().filter_map(|watcher| watcher.task) {
-            task.abort();
+        for watcher in before {
+            self.end(&watcher);
         }
         while self.tasks.try_join_next().is_some() {}
         let watched: Vec<_> = self.running.iter().map(|watcher| watcher.watched.clone()).collect();
         self.probes.follow(config, series, &watched);
     }
 
-    fn begin(&mut self, upstream: &Arc<Upstream>) -> Watcher {
+    fn begin(&mut self, upstream: &Arc<Upstream>, tcp: &Tcp, series: &Arc<UpstreamSeries>) -> Watcher {
         let watched = WatchedView::of(upstream, self.process.hints.of(upstream.name()));
-        let names: Vec<Name> = names(upstream).collect();
-        let task = (!names.is_empty()).then(|| {
-            let names = Names { names, failing: Vec::new() };
-            self.tasks.spawn_local(names.watch(Arc::clone(upstream), watched.clone(), self.workers.clone()))
-        });
-        Watcher { upstream: Arc::clone(upstream), watched, task }
+        let follower = upstream
+            .sentinel()
+            .map(|sentinel| Rc::new(RefCell::new(Follower::new(sentinel.pause(), Instant::now()))));
+        self.spawn(upstream, tcp, series, watched, follower)
+    }
+
+    /// Watches an upstream at the same place with other settings, from what is known of it.
+    fn renew(
+        &mut self,
+        known: Watcher,
+        upstream: &Arc<Upstream>,
+        tcp: &Tcp,
+        series: &Arc<UpstreamSeries>,
+    ) -> Watcher {
+        if let Some(task) = known.task {
+            task.abort();
+        }
+        if let (Some(follower), Some(sentinel)) = (&known.follower, upstream.sentinel()) {
+            follower.borrow_mut().set_pause(sentinel.pause());
+        }
+        let renewed = self.spawn(upstream, tcp, series, known.watched, known.follower);
+        let publisher = renewed.publisher.clone();
+        let view = publisher.put(publisher.view().for_configuration(upstream));
+        self.tasks.spawn_local(async move { publisher.tell(view).await });
+        renewed
+    }
+
+    fn spawn(
+        &mut self,
+        upstream: &Arc<Upstream>,
+        tcp: &Tcp,
+        series: &Arc<UpstreamSeries>,
+        watched: WatchedView,
+        follower: Option<Rc<RefCell<Follower>>>,
+    ) -> Watcher {
+        let publisher = Publisher::new(watched.clone(), self.workers.clone(), Arc::clone(series));
+        let task = match (upstream.sentinel(), &follower) {
+            (Some(sentinel), Some(follower)) => {
+                let watch = Watch::new(upstream, sentinel, tcp, Rc::clone(follower), publisher.clone());
+                Some(self.tasks.spawn_local(watch.run()))
+            }
+            _ => Names::of(upstream)
+                .map(|names| self.tasks.spawn_local(names.watch(Arc::clone(upstream), publisher.clone()))),
+        };
+        Watcher { upstream: Arc::clone(upstream), tcp: tcp.clone(), publisher, watched, follower, task }
+    }
+
+    /// Ends a watcher. Traffic that it held flows again, because no watcher would end the pause.
+    fn end(&mut self, watcher: &Watcher) {
+        if let Some(task) = &watcher.task {
+            task.abort();
+        }
+        let publisher = watcher.publisher.clone();
+        if let Some(view) = publisher.view().with_traffic(Traffic::Flows) {
+            let view = publisher.put(view);
+            self.tasks.spawn_local(async move { publisher.tell(view).await });
+        }
     }
 }
 
 impl Watcher {
-    fn goes_on_for(&self, upstream: &Upstream) -> bool {
-        self.watched.view.current().is_of(upstream)
-            && self.upstream.resolve_every() == upstream.resolve_every()
-    }
-}
-
-/// A name among the addresses of an upstream.
-#[derive(Clone, Debug)]
-struct Name {
-    /// The index of the address.
-    index: usize,
-    host: Arc<str>,
-    port: u16,
-}
-
-fn names(upstream: &Upstream) -> impl Iterator<Item = Name> {
-    upstream.addresses().iter().enumerate().filter_map(|(index, address)| match address {
-        Address::Host { host, port } if host.parse::<IpAddr>().is_err() => {
-            Some(Name { index, host: host.as_str().into(), port: *port })
-        }
-        Address::Host { .. } | Address::Unix(_) => None,
-    })
-}
-
-/// The names of one upstream, and which of them could not be looked up the last time.
-#[derive(Debug)]
-struct Names {
-    names: Vec<Name>,
-    failing: Vec<usize>,
-}
-
-impl Names {
-    /// Looks the names up every `resolve_every`, and at once after a failure of the upstream.
-    async fn watch(
-        mut self,
-        upstream: Arc<Upstream>,
-        watched: WatchedView,
-        workers: Vec<mpsc::Sender<Order>>,
-    ) {
-        loop {
-            let begun = Instant::now();
-            let found = self.look_up(&upstream).await;
-            let former = watched.view.current();
-            if let Some(view) = former.next(found) {
-                let view = Arc::new(view);
-                self.log(&former, &view);
-                watched.view.set(Arc::clone(&view));
-                for worker in &workers {
-                    // A worker that has ended has no clients.
-                    let _ = worker.send(Order::View(Arc::clone(&view))).await;
-                }
-            }
-            let asked = async {
-                sleep_until(begun + APART).await;
-                watched.hints.taken().await;
-            };
-            tokio::select! {
-                () = sleep_until(begun + upstream.resolve_every()) => {}
-                () = asked => {}
-            }
-        }
-    }
-
-    /// Looks all names up at the same time.
-    async fn look_up(&mut self, upstream: &Upstream) -> Vec<(usize, Sockets)> {
-        let mut lookups = JoinSet::new();
-        for name in self.names.clone() {
-            lookups.spawn_local(async move {
-                let result = look_up(&name.host, name.port).await;
-                (name, result)
+    /// Returns whether nothing that the watcher uses has changed.
+    fn goes_on_for(&self, upstream: &Upstream, tcp: &Tcp) -> bool {
+        let uses = |upstream: &Upstream| {
+            let sentinel = upstream.sentinel().cloned();
+            let servers = sentinel.is_some().then(|| {
+                (upstream.credentials().cloned(), upstream.tls().cloned(), upstream.connect_timeout())
             });
-        }
-        let mut found = Vec::new();
-        while let Some(Ok((name, result))) = lookups.join_next().await {
-            self.log_result(upstream, &name, &result);
-            let sockets = match result {
-                Ok(addresses) => Sockets::Tcp(addresses.into()),
-                Err(error) => Sockets::Unresolved(error.to_string().into()),
-            };
-            found.push((name.index, sockets));
-        }
-        found
-    }
-
-    /// Logs the first failure of a name, and its end.
-    fn log_result(
-        &mut self,
-        upstream: &Upstream,
-        name: &Name,
-        result: &Result<Vec<SocketAddr>, LookupError>,
-    ) {
-        let (upstream, host) = (upstream.name(), &name.host);
-        let failed = self.failing.contains(&name.index);
-        match result {
-            Ok(_) if failed => {
-                self.failing.retain(|index| *index != name.index);
-                tracing::info!(%upstream, "{host} resolves again");
-            }
-            Err(error) if !failed => {
-                self.failing.push(name.index);
-                tracing::warn!(%upstream, "cannot resolve {host}: {error}; its last addresses, if any, are used");
-            }
-            Ok(_) | Err(_) => {}
-        }
-    }
-
-    /// Logs the names that have other addresses now.
-    fn log(&self, former: &View, view: &View) {
-        for name in &self.names {
-            let (before, now) = (Addresses::of(former, name), Addresses::of(view, name));
-            if let (Some(before), Some(now)) = (before, now)
-                && before != now
-            {
-                tracing::info!(upstream = %view.upstream(), "{} is now {now} (was {before})", name.host);
-            }
-        }
-    }
-}
-
-/// The addresses of a name that was looked up.
-#[derive(PartialEq, Eq)]
-struct Addresses<'s>(&'s [SocketAddr]);
-
-impl<'s> Addresses<'s> {
-    fn of(view: &'s View, name: &Name) -> Option<Self> {
-        match &view.places().get(name.index)?.sockets {
-            Sockets::Tcp(sockets) => Some(Self(sockets)),
-            Sockets::Unknown | Sockets::Unresolved(_) | Sockets::Unix(_) => None,
-        }
-    }
-}
-
-impl fmt::Display for Addresses<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, socket) in self.0.iter().enumerate() {
-            let comma = if index > 0 { ", " } else { "" };
-            write!(f, "{comma}{socket}")?;
-        }
-        Ok(())
+            (upstream.resolve_every(), sentinel, servers)
+        };
+        uses(&self.upstream) == uses(upstream) && (self.follower.is_none() || self.tcp == *tcp)
     }
 }

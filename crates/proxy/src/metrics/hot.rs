@@ -11,7 +11,8 @@ use super::Metrics;
 use super::error_prefix::PREFIXES;
 use super::histogram::{self, BUCKETS};
 use super::labels::{
-    ClosedReason, DeniedReason, Direction, RefusedReason, UpstreamErrorKind, UpstreamState, command_label,
+    ClosedReason, DeniedReason, Direction, RefusedReason, ReloadResult, UpstreamErrorKind, UpstreamState,
+    command_label,
 };
 use super::series::{GroupSeries, ListenerSeries, Series, UpstreamSeries};
 use super::text::{Kind, Page};
@@ -260,6 +261,48 @@ fn render_upstreams(upstreams: &[Arc<UpstreamSeries>], page: &mut Page) {
     for upstream in upstreams {
         let dropped = upstream.workers.iter().map(|stats| stats.sessions_dropped.load(Relaxed));
         page.sample("", &[("upstream", &upstream.name)], dropped.fold(0, u64::wrapping_add));
+    }
+    render_views(upstreams, page);
+}
+
+fn render_views(upstreams: &[Arc<UpstreamSeries>], page: &mut Page) {
+    page.family(
+        "portcullis_upstream_failovers_total",
+        Kind::Counter,
+        "Changes of the upstream from one master to another.",
+    );
+    for upstream in upstreams {
+        page.sample("", &[("upstream", &upstream.name)], upstream.views().failovers());
+    }
+    page.family(
+        "portcullis_upstream_views_total",
+        Kind::Counter,
+        "Times the sentinels or name servers were asked for the upstream's address, by result.",
+    );
+    for upstream in upstreams {
+        for result in ReloadResult::ALL {
+            let labels = [("upstream", upstream.name.as_str()), ("result", result.as_str())];
+            page.sample("", &labels, upstream.views().results(*result));
+        }
+    }
+    page.family(
+        "portcullis_upstream_view_age_seconds",
+        Kind::Gauge,
+        "Time since the upstream's address was last confirmed; absent if it needs no confirmation.",
+    );
+    for upstream in upstreams {
+        if let Some(age) = upstream.views().age() {
+            page.sample("", &[("upstream", &upstream.name)], age.as_secs_f64());
+        }
+    }
+    page.family(
+        "portcullis_upstream_paused_seconds_total",
+        Kind::Counter,
+        "Time for which commands were held because the master changed.",
+    );
+    for upstream in upstreams {
+        let seconds = upstream.views().paused_time().as_secs_f64();
+        page.sample("", &[("upstream", &upstream.name)], seconds);
     }
 }
 

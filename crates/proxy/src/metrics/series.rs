@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Names;
 use super::labels::{Direction, RefusedReason, UpstreamErrorKind};
+use super::views::ViewSeries;
 use super::worker::{ListenerStats, UpstreamStats};
 
 /// The series of one configuration, by the index that the configuration gives each name.
@@ -108,6 +109,7 @@ pub(crate) struct UpstreamSeries {
     /// Whether the last probe failed because of TLS, or no probe has ended yet. Then TLS is the likely reason if the
     /// upstream disconnects without a reply.
     pub(super) wants_tls: AtomicBool,
+    views: ViewSeries,
 }
 
 impl UpstreamSeries {
@@ -118,7 +120,13 @@ impl UpstreamSeries {
             probe_errors: [const { AtomicU64::new(0) }; _],
             up: AtomicBool::new(false),
             wants_tls: AtomicBool::new(true),
+            views: ViewSeries::new(),
         }
+    }
+
+    /// Returns the counters of its views.
+    pub(crate) fn views(&self) -> &ViewSeries {
+        &self.views
     }
 
     /// Records the result of the last probe: `None` for success, or the kind of its failure. `counts` tells whether it

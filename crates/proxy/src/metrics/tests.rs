@@ -7,7 +7,7 @@ use portcullis_resp::command::{CommandId, lookup, lookup_subcommand};
 use super::*;
 
 /// The metric families of this page, all of which are part of the contract.
-const FAMILIES: [&str; 35] = [
+const FAMILIES: [&str; 39] = [
     "portcullis_build_info",
     "portcullis_auth_failures_total",
     "portcullis_buffers_bytes",
@@ -35,8 +35,12 @@ const FAMILIES: [&str; 35] = [
     "portcullis_sources_blocked",
     "portcullis_upstream_connections",
     "portcullis_upstream_errors_total",
+    "portcullis_upstream_failovers_total",
+    "portcullis_upstream_paused_seconds_total",
     "portcullis_upstream_pushes_dropped_total",
     "portcullis_upstream_up",
+    "portcullis_upstream_view_age_seconds",
+    "portcullis_upstream_views_total",
     "portcullis_worker_sessions",
     "process_cpu_seconds_total",
     "process_max_fds",
@@ -106,6 +110,10 @@ fn busy() -> (Arc<Metrics>, Series) {
     series.groups[1].hit();
     series.upstreams[0].probed(Some(UpstreamErrorKind::Refused), true);
     series.upstreams[0].probed(None, true);
+    let views = series.upstreams[0].views();
+    views.judged(ReloadResult::Applied);
+    views.failed_over();
+    views.paused(Duration::from_millis(1250));
     series.groups[0].set(4, Some(1_790_000_000));
     series.groups[1].set(1, None);
     metrics.config_read(ReloadResult::Applied, UNIX_EPOCH + Duration::from_millis(1_780_000_000_250));
@@ -228,6 +236,9 @@ fn workers_are_summed_and_subcommands_count_as_their_command() {
         ("portcullis_upstream_connections{upstream=\"main\",state=\"used\"}", 2.0),
         ("portcullis_upstream_errors_total{upstream=\"main\",kind=\"refused\"}", 3.0),
         ("portcullis_upstream_up{upstream=\"main\"}", 1.0),
+        ("portcullis_upstream_failovers_total{upstream=\"main\"}", 1.0),
+        ("portcullis_upstream_views_total{upstream=\"main\",result=\"applied\"}", 1.0),
+        ("portcullis_upstream_paused_seconds_total{upstream=\"main\"}", 1.25),
         ("portcullis_shadow_denied_total{listener=\"public\"}", 1.0),
         ("portcullis_config_reloads_total{result=\"applied\"}", 1.0),
         ("portcullis_config_reloads_total{result=\"rejected\"}", 0.0),

@@ -28,7 +28,7 @@ use tokio::time::{Instant, sleep};
 use crate::metrics::{ListenerSeries, Series, UpstreamErrorKind, UpstreamSeries};
 use crate::process::hints::{Hint, Hints};
 
-use self::fault::Fault;
+use self::fault::{Fault, Subject};
 use self::probe::{Prober, Target};
 use self::streak::Streak;
 use super::view::{ViewCell, WatchedView};
@@ -214,11 +214,14 @@ impl Probe {
     }
 
     async fn run(self, view: WatchedView, watched: Arc<Watched>, series: Arc<UpstreamSeries>) {
-        let name = self.target.upstream.name().to_owned();
         let mut prober = Prober::new(self.target.clone(), Rc::clone(&self.view));
         let (mut news, mut streak) = (News::default(), Streak::default());
         loop {
             let next = Instant::now() + INTERVAL;
+            if !prober.can_probe() {
+                sleep(LOOK).await;
+                continue;
+            }
             let replies = self.replies();
             let result = prober.probe().await;
             let kind = result.as_ref().err().map(Fault::kind);
@@ -229,7 +232,7 @@ impl Probe {
             series.probed(kind, counts);
             if counts {
                 let outage = watched.found(found);
-                news.tell(&name, &result, outage, Instant::now());
+                news.tell(&self.target.upstream, &result, outage, Instant::now());
             }
             if let Some(kind) = kind {
                 view.hints.give(hint_of(kind));
@@ -288,10 +291,19 @@ async fn clients_know_better(
 struct News(Option<(String, Instant)>);
 
 impl News {
-    fn tell(&mut self, name: &str, result: &Result<(), Fault>, outage: Option<Duration>, at: Instant) {
+    fn tell(
+        &mut self,
+        upstream: &Upstream,
+        result: &Result<(), Fault>,
+        outage: Option<Duration>,
+        at: Instant,
+    ) {
+        let name = upstream.name();
         let now = match result {
             Ok(()) => "upstream is up".to_owned(),
-            Err(fault) => format!("upstream is down: {fault}; {}", fault.advice(name)),
+            Err(fault) => {
+                format!("upstream is down: {fault}; {}", fault.advice_about(&Subject::servers_of(upstream)))
+            }
         };
         if let Some((last, told)) = &self.0 {
             let is_due = result.is_err() && at.saturating_duration_since(*told) >= REMINDER;

@@ -95,6 +95,13 @@ pub(crate) enum Sockets {
     Unix(PathBuf),
 }
 
+impl Place {
+    /// Returns the place of an address that may have to be looked up.
+    pub(crate) fn before_lookup(address: &Address) -> Self {
+        Self { sockets: Sockets::without_lookup(address), address: address.clone() }
+    }
+}
+
 impl Sockets {
     /// Returns the sockets of an address that needs no lookup, or [`Self::Unknown`].
     pub(crate) fn without_lookup(address: &Address) -> Self {
@@ -144,12 +151,10 @@ impl Identity {
 impl View {
     /// Makes the first view of an upstream, before any lookup and before any sentinel was asked.
     pub(crate) fn first(upstream: &Upstream) -> Self {
-        let place =
-            |address: &Address| Place { sockets: Sockets::without_lookup(address), address: address.clone() };
         Self {
             identity: Arc::new(Identity::of(upstream)),
             number: 0,
-            places: upstream.addresses().iter().map(place).collect(),
+            places: upstream.addresses().iter().map(Place::before_lookup).collect(),
             traffic: Traffic::Flows,
         }
     }
@@ -182,9 +187,19 @@ impl View {
         (traffic != self.traffic).then(|| Self { number: self.number + 1, traffic, ..self.clone() })
     }
 
+    /// Returns the view for the upstream as it is configured now, at the same place.
+    pub(crate) fn for_configuration(&self, upstream: &Upstream) -> Self {
+        Self { identity: Arc::new(Identity::of(upstream)), number: self.number + 1, ..self.clone() }
+    }
+
     /// Returns whether both are views of one upstream that is configured at the same place, whatever its master is.
     pub(crate) fn is_same_upstream(&self, other: &Self) -> bool {
         self.identity.is_same(&other.identity)
+    }
+
+    /// The number of the view. Later views have higher numbers.
+    pub(crate) const fn number(&self) -> u64 {
+        self.number
     }
 
     /// The name of the upstream.

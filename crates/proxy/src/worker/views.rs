@@ -25,11 +25,13 @@ impl Views {
         cell
     }
 
-    /// Takes the next view of an upstream. Returns its cell.
+    /// Takes the next view of an upstream, unless a later one has overtaken it. Returns its cell.
     pub(super) fn take(&self, view: Arc<View>) -> Rc<ViewCell> {
         let mut cells = self.0.borrow_mut();
         if let Some(known) = cells.iter().find(|cell| cell.current().is_same_upstream(&view)) {
-            known.set(view);
+            if view.number() >= known.current().number() {
+                known.set(view);
+            }
             return Rc::clone(known);
         }
         let cell = ViewCell::with(view);

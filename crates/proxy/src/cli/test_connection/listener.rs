@@ -261,7 +261,7 @@ impl<'c> ListenerTest<'c> {
                 fault.to_string(),
                 "find the process that listens there: ss -ltnp",
             ),
-            Fault::Silent { .. } | Fault::Connect(_) => Trouble::failure(
+            Fault::Silent { .. } | Fault::Connect(_) | Fault::NoMaster => Trouble::failure(
                 "timeout",
                 fault.to_string(),
                 format!(

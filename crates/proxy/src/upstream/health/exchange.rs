@@ -51,7 +51,7 @@ pub(crate) fn lost(error: io::Error, shows_certificate: bool) -> Fault {
     }
 }
 
-/// Reads replies one after another.
+/// Reads replies one after another. A call of [`Self::next`] that is dropped loses nothing.
 #[derive(Debug, Default)]
 pub(crate) struct Replies {
     buffer: Vec<u8>,

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use portcullis_config::Upstream;
 use portcullis_config::tls::TlsFault;
 use portcullis_session::Unavailable;
 
@@ -14,6 +15,9 @@ use crate::upstream::connect::ConnectError;
 pub(crate) enum Fault {
     #[error("{0}")]
     Connect(#[from] ConnectError),
+    /// The sentinels have named no master that can be used.
+    #[error("the sentinels have not named a master yet")]
+    NoMaster,
     /// The server did not answer a command in time.
     #[error("connected, but no answer to {command} within {limit:?}")]
     Silent { command: &'static str, limit: Duration },
@@ -40,6 +44,8 @@ pub(crate) enum Answer {
     MaxClients,
     ProtectedMode,
     IllegalAddress,
+    /// The server is a replica, where the master is needed.
+    Replica,
     /// The server speaks HTTP.
     Http,
     /// The server speaks SSH.
@@ -52,6 +58,7 @@ impl Fault {
     pub(crate) fn kind(&self) -> Kind {
         match self {
             Self::Connect(error) => error.kind().into(),
+            Self::NoMaster => Kind::Resolve,
             Self::Silent { .. } => Kind::Timeout,
             Self::Lost(_) => Kind::Connect,
             Self::Tls { .. } | Self::Broken { .. } => Kind::Tls,
@@ -65,41 +72,90 @@ impl Fault {
         matches!(self, Self::Tls { alert: false } | Self::Answer(Answer::MaxClients))
     }
 
-    /// Returns the advice for the operator, which names the configuration key.
+    /// Returns the advice for the operator about an upstream with fixed addresses.
     pub(crate) fn advice(&self, upstream: &str) -> impl fmt::Display {
-        let key = format!("upstreams.{upstream}");
+        self.advice_about(&Subject::fixed(upstream))
+    }
+
+    /// Returns the advice for the operator, which names the configuration keys of `subject`.
+    pub(crate) fn advice_about(&self, subject: &Subject) -> String {
+        let Subject { key, address, timeout, server } = subject;
         match self {
             Self::Connect(error) => match error.tls() {
-                Some((fault, shows_certificate)) => fault.advice(&key, shows_certificate),
-                None => connect_advice(error.kind(), &key),
+                Some((fault, shows_certificate)) => fault.advice(key, shows_certificate).to_string(),
+                None => connect_advice(error.kind(), subject),
             },
-            Self::Broken { fault, shows_certificate } => fault.advice(&key, *shows_certificate),
+            Self::NoMaster => {
+                format!("see the lines about the sentinels in this log, and check {key}.sentinel")
+            }
+            Self::Broken { fault, shows_certificate } => fault.advice(key, *shows_certificate).to_string(),
             Self::Silent { .. } => {
-                format!("check whether Redis hangs or is overloaded, or raise {key}.connect_timeout")
+                format!("check whether {server} hangs or is overloaded, or raise {timeout}")
             }
             Self::Lost(_) => {
-                format!("check the log of Redis, and the network between it and this proxy ({key}.address)")
+                format!("check the log of {server}, and the network between it and this proxy ({address})")
             }
             Self::Tls { .. } => {
-                format!("it seems to require TLS: set {key}.tls, or set {key}.address to a port without TLS")
+                format!("it seems to require TLS: set {key}.tls, or set {address} to a port without TLS")
             }
-            Self::Answer(answer) => answer.advice(&key),
+            Self::Answer(answer) => answer.advice(subject),
         }
     }
 }
 
-fn connect_advice(kind: Unavailable, key: &str) -> String {
+/// The configuration keys of a server, for advice.
+#[derive(Clone, Debug)]
+pub(crate) struct Subject {
+    /// The owner of `credentials` and `tls`.
+    key: String,
+    /// The key that says where the server is.
+    address: String,
+    /// The key of the time limit.
+    timeout: String,
+    /// The server in a sentence.
+    server: &'static str,
+}
+
+impl Subject {
+    /// The servers of an upstream with fixed addresses.
+    fn fixed(upstream: &str) -> Self {
+        let key = format!("upstreams.{upstream}");
+        Self {
+            address: format!("{key}.address"),
+            timeout: format!("{key}.connect_timeout"),
+            key,
+            server: "Redis",
+        }
+    }
+
+    /// The servers of an upstream.
+    pub(crate) fn servers_of(upstream: &Upstream) -> Self {
+        let fixed = Self::fixed(upstream.name());
+        let address = if upstream.is_sentinel() { format!("{}.translate", fixed.key) } else { fixed.address };
+        Self { address, ..fixed }
+    }
+
+    /// The sentinels of an upstream.
+    pub(crate) fn sentinels_of(upstream: &Upstream) -> Self {
+        let fixed = Self::fixed(upstream.name());
+        let key = format!("{}.sentinel", fixed.key);
+        Self { address: format!("{key}.nodes"), key, server: "the sentinel", ..fixed }
+    }
+}
+
+fn connect_advice(kind: Unavailable, subject: &Subject) -> String {
+    let Subject { address, timeout, server, .. } = subject;
     match kind {
-        Unavailable::Resolve => format!("correct {key}.address, or check the name server"),
-        Unavailable::Refused => format!("start Redis there, or correct {key}.address"),
+        Unavailable::Resolve => format!("correct {address}, or check the name server"),
+        Unavailable::Refused => format!("start {server} there, or correct {address}"),
         Unavailable::Timeout => {
+            format!("check the firewalls between this machine and {address}, or raise {timeout}")
+        }
+        _ => {
             format!(
-                "check the firewalls between this machine and {key}.address, or raise {key}.connect_timeout"
+                "check that {address} is reachable from this machine, and the permissions if it is a socket file"
             )
         }
-        _ => format!(
-            "check that {key}.address is reachable from this machine, and the permissions if it is a socket file"
-        ),
     }
 }
 
@@ -112,11 +168,12 @@ impl Answer {
             Self::Loading => Kind::Loading,
             Self::MaxClients => Kind::Limit,
             Self::ProtectedMode | Self::IllegalAddress => Kind::Refused,
-            Self::Http | Self::Ssh | Self::NotRedis => Kind::Protocol,
+            Self::Replica | Self::Http | Self::Ssh | Self::NotRedis => Kind::Protocol,
         }
     }
 
-    fn advice(self, key: &str) -> String {
+    fn advice(self, subject: &Subject) -> String {
+        let Subject { key, address, .. } = subject;
         match self {
             Self::WrongPassword => format!("correct {key}.credentials"),
             Self::PasswordWanted => {
@@ -135,7 +192,8 @@ impl Answer {
                  and set `protected-mode no`"
             ),
             Self::IllegalAddress => "add this machine's address to the whitelist of that instance".to_owned(),
-            Self::Http | Self::Ssh | Self::NotRedis => format!("set {key}.address to a Redis server"),
+            Self::Replica => "wait for the end of the failover; if it lasts, check the sentinels".to_owned(),
+            Self::Http | Self::Ssh | Self::NotRedis => format!("set {address} to a Redis server"),
         }
     }
 }
@@ -151,6 +209,7 @@ impl fmt::Display for Answer {
             Self::MaxClients => "Redis has reached maxclients",
             Self::ProtectedMode => "Redis is in protected mode and refuses the address of this machine",
             Self::IllegalAddress => "the address of this machine is not on the upstream's own whitelist",
+            Self::Replica => "the server is a replica",
             Self::Http => "the server there speaks HTTP, not the Redis protocol",
             Self::Ssh => "the server there speaks SSH, not the Redis protocol",
             Self::NotRedis => "the server there does not speak the Redis protocol",

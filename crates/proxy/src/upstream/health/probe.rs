@@ -11,7 +11,8 @@ use zeroize::Zeroizing;
 
 use crate::net::stream::Stream;
 use crate::upstream::connect::connect;
-use crate::upstream::view::ViewCell;
+use crate::upstream::role::{self, Role};
+use crate::upstream::view::{Traffic, ViewCell};
 
 use super::exchange::{Replies, login, lost, write_all, write_login};
 use super::fault::{self, Answer, Fault};
@@ -22,6 +23,9 @@ const KEEP: Duration = Duration::from_secs(5);
 
 /// The pause before a second try. It is long enough for a healthy Redis to notice that a connection is closed.
 const SECOND_LOOK: Duration = Duration::from_millis(50);
+
+/// The time for the sentinels to name the first master. A healthy set of them needs some milliseconds.
+const FIRST_MASTER: Duration = Duration::from_secs(1);
 
 /// The upstream of a probe, and how strict the probe is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +44,7 @@ pub(super) struct Prober {
     /// connection stays logged in, but a new one cannot log in.
     request: Zeroizing<Vec<u8>>,
     kept: Option<Kept>,
+    since: Instant,
 }
 
 #[derive(Debug)]
@@ -51,7 +56,7 @@ struct Kept {
 impl Prober {
     pub(super) fn new(target: Target, view: Rc<ViewCell>) -> Self {
         let request = request(&target.upstream);
-        Self { target, view, request, kept: None }
+        Self { target, view, request, kept: None, since: Instant::now() }
     }
 
     /// Drops the kept connection, so that the next probe opens another.
@@ -59,8 +64,19 @@ impl Prober {
         self.kept = None;
     }
 
+    /// Returns whether a probe would tell something: not while traffic is held, because the master changes, and not
+    /// before the sentinels had time to answer.
+    pub(super) fn can_probe(&self) -> bool {
+        let view = self.view.current();
+        let is_early = view.places().is_empty() && self.since.elapsed() < FIRST_MASTER;
+        view.traffic() == Traffic::Flows && !is_early
+    }
+
     /// Probes once. Each address and the exchange of commands has its own `connect_timeout`.
     pub(super) async fn probe(&mut self) -> Result<(), Fault> {
+        if self.view.current().places().is_empty() {
+            return Err(Fault::NoMaster);
+        }
         if let Some(mut kept) = self.kept.take().filter(|kept| self.is_still_good(kept)) {
             match self.ask(&mut kept.stream).await {
                 // Redis may have restarted, or may have closed the idle connection. A new connection shows which.
@@ -114,6 +130,9 @@ impl Prober {
         if self.target.upstream.credentials().is_some() {
             login(&replies.next(stream).await?)?;
         }
+        if self.target.upstream.is_sentinel() && role::read(&mut replies, stream).await? == Role::Replica {
+            return Err(Fault::Answer(Answer::Replica));
+        }
         self.pong(&replies.next(stream).await?)?;
         written.map_err(Fault::Lost)?;
         if replies.is_empty() { Ok(()) } else { Err(Fault::Answer(Answer::NotRedis)) }
@@ -138,6 +157,9 @@ fn request(upstream: &Upstream) -> Zeroizing<Vec<u8>> {
     let mut out = Zeroizing::new(Vec::with_capacity(512));
     if let Some(credentials) = upstream.credentials() {
         write_login(&mut out, credentials);
+    }
+    if upstream.is_sentinel() {
+        role::write_questions(&mut out);
     }
     encode::command(&mut out, &[b"PING"]);
     out

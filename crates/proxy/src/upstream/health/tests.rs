@@ -127,7 +127,8 @@ async fn probe_once(
     let server = Server::start(script);
     let config = config(dir.path(), &server.addr.to_string(), auth, credentials);
     let result = prober(&config, auth == "trust").probe().await;
-    result.map_err(|fault| (fault.kind(), format!("{fault}; {}", fault.advice("main"))))
+    let subject = Subject::servers_of(&config.upstreams()[0]);
+    result.map_err(|fault| (fault.kind(), format!("{fault}; {}", fault.advice_about(&subject))))
 }
 
 /// The `auth` modes, the credentials, the server's script, the expected kind of failure and a part of the expected
@@ -298,7 +299,8 @@ async fn what_cannot_be_reached_says_which_key_to_correct() {
         let config = config(dir.path(), &address, "trust", "");
         let fault = prober(&config, true).probe().await.unwrap_err();
         assert_eq!(fault.kind(), kind, "{fault}");
-        assert!(fault.advice("main").to_string().contains(advice), "{fault}");
+        let subject = Subject::servers_of(&config.upstreams()[0]);
+        assert!(fault.advice_about(&subject).contains(advice), "{fault}");
     }
 }
 
@@ -422,17 +424,19 @@ fn the_time_of_a_state_is_when_it_began() {
 fn only_news_is_logged_and_another_advice_is_news() {
     let (start, seconds) = (tokio::time::Instant::now(), Duration::from_secs);
     let wrong = || Err(Fault::Answer(fault::Answer::WrongPassword));
+    let dir = tempfile::tempdir().unwrap();
+    let upstream = Arc::clone(&config(dir.path(), "127.0.0.1:1", "trust", "").upstreams()[0]);
     let lines = crate::log::captured(|| {
         let mut news = News::default();
-        news.tell("main", &wrong(), None, start);
+        news.tell(&upstream, &wrong(), None, start);
         for second in [1, 59, 60, 61, 119, 120] {
-            news.tell("main", &wrong(), Some(seconds(second)), start + seconds(second));
+            news.tell(&upstream, &wrong(), Some(seconds(second)), start + seconds(second));
         }
         let none = Err(Fault::Answer(fault::Answer::NoPasswordSet));
-        news.tell("main", &none, Some(seconds(121)), start + seconds(121));
-        news.tell("main", &Ok(()), Some(seconds(122)), start + seconds(122));
+        news.tell(&upstream, &none, Some(seconds(121)), start + seconds(121));
+        news.tell(&upstream, &Ok(()), Some(seconds(122)), start + seconds(122));
         for second in 123..200 {
-            news.tell("main", &Ok(()), None, start + seconds(second));
+            news.tell(&upstream, &Ok(()), None, start + seconds(second));
         }
     });
     let lines: Vec<_> = lines.lines().map(|line| line.split_once("Z ").unwrap().1).collect();

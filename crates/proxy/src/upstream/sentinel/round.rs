@@ -174,7 +174,8 @@ impl Round {
         let Some(current) = current else { return Ok(self.backs(by) || role == Role::Master) };
         let is_taken_over = || Ok(role == Role::Master && lost(current, known)?);
         let is_newer = claim.epoch > current.epoch || (claim.epoch == current.epoch && self.has_half());
-        if !is_newer && !(known.is_epoch_gone && self.has_half()) && !is_taken_over()? {
+        let is_reset = known.is_epoch_gone && self.has_half();
+        if !(is_newer || is_reset || is_taken_over()?) {
             return Ok(false);
         }
         Ok(self.backs(by) || is_taken_over()?)

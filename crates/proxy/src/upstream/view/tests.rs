@@ -6,10 +6,19 @@ use portcullis_config::{LoadOptions, load};
 use super::*;
 
 fn upstream(address: &str) -> Arc<Upstream> {
+    upstream_with(&format!("{{address: {address}}}"))
+}
+
+/// Returns an upstream whose sentinels are at these addresses.
+fn sentinels(nodes: &str, more: &str) -> Arc<Upstream> {
+    upstream_with(&format!("{{sentinel: {{master: mymaster, nodes: {nodes}}}{more}}}"))
+}
+
+fn upstream_with(yaml: &str) -> Arc<Upstream> {
     let directory = tempfile::tempdir().unwrap();
     let yaml = format!(
         "listeners:\n  - {{name: public, bind: '127.0.0.1:6379', upstream: main, allow: [127.0.0.1]}}\n\
-         upstreams: {{main: {{address: {address}}}}}\n"
+         upstreams: {{main: {yaml}}}\n"
     );
     let path = directory.path().join("portcullis.yaml");
     std::fs::write(&path, yaml).unwrap();
@@ -127,4 +136,20 @@ fn a_pause_is_a_view_of_its_own() {
 #[test]
 fn a_server_that_a_name_left_may_finish() {
     assert_eq!(View::first(&upstream("redis.example:6379")).leaving(), Leaving::WhenIdle);
+}
+
+#[test]
+fn sentinels_may_come_and_go_but_the_master_and_its_place_may_not() {
+    let view = View::first(&sentinels("['127.0.0.1:1', '127.0.0.1:2']", ""));
+    assert!(view.places().is_empty());
+    assert_eq!(view.leaving(), Leaving::AtOnce);
+    let grown = sentinels("['127.0.0.1:3', '127.0.0.1:2']", "");
+    assert!(view.is_of(&grown));
+    let renewed = view.for_configuration(&grown);
+    assert!(renewed.number() > view.number() && renewed.is_same_upstream(&view));
+    assert!(
+        renewed.is_of(&sentinels("['127.0.0.1:3']", "")) && !view.is_of(&sentinels("['127.0.0.1:3']", ""))
+    );
+    let translated = sentinels("['127.0.0.1:1']", ", translate: {'192.0.2.1:6379': '192.0.2.9:6379'}");
+    assert!(!view.is_of(&translated) && !view.is_of(&upstream("127.0.0.1:1")));
 }

@@ -1,0 +1,88 @@
+//! The counters of an upstream's views: where its master is, and for how long traffic was held.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use super::labels::ReloadResult;
+
+/// The counters of one upstream's views. Its watcher is the only writer.
+#[derive(Debug)]
+pub(crate) struct ViewSeries {
+    created: Instant,
+    /// The milliseconds from `created` to the last confirmation, plus one. 0: there was none.
+    confirmed: AtomicU64,
+    failovers: AtomicU64,
+    results: [AtomicU64; ReloadResult::ALL.len()],
+    paused_millis: AtomicU64,
+}
+
+impl ViewSeries {
+    pub(super) fn new() -> Self {
+        Self {
+            created: Instant::now(),
+            confirmed: AtomicU64::new(0),
+            failovers: AtomicU64::new(0),
+            results: [const { AtomicU64::new(0) }; _],
+            paused_millis: AtomicU64::new(0),
+        }
+    }
+
+    /// Counts a round of questions: the view has changed, is confirmed, or stays although the answers do not confirm it.
+    pub(crate) fn judged(&self, result: ReloadResult) {
+        self.results[result.index()].fetch_add(1, Relaxed);
+        if result != ReloadResult::Rejected {
+            self.confirmed.store(millis(self.created.elapsed()).saturating_add(1), Relaxed);
+        }
+    }
+
+    /// Counts a change from one master to another.
+    pub(crate) fn failed_over(&self) {
+        self.failovers.fetch_add(1, Relaxed);
+    }
+
+    /// Adds the time of a pause that has ended.
+    pub(crate) fn paused(&self, time: Duration) {
+        self.paused_millis.fetch_add(millis(time), Relaxed);
+    }
+
+    pub(super) fn failovers(&self) -> u64 {
+        self.failovers.load(Relaxed)
+    }
+
+    pub(super) fn results(&self, result: ReloadResult) -> u64 {
+        self.results[result.index()].load(Relaxed)
+    }
+
+    pub(super) fn paused_time(&self) -> Duration {
+        Duration::from_millis(self.paused_millis.load(Relaxed))
+    }
+
+    /// Returns the time since the view was confirmed the last time. `None`: it never was.
+    pub(super) fn age(&self) -> Option<Duration> {
+        let confirmed = self.confirmed.load(Relaxed).checked_sub(1)?;
+        Some(self.created.elapsed().saturating_sub(Duration::from_millis(confirmed)))
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_age_is_that_of_the_last_confirmation() {
+        let views = ViewSeries::new();
+        views.judged(ReloadResult::Rejected);
+        assert_eq!(views.age(), None);
+        views.judged(ReloadResult::Applied);
+        assert!(views.age().is_some_and(|age| age < Duration::from_secs(10)));
+        assert_eq!(
+            [ReloadResult::Applied, ReloadResult::Unchanged, ReloadResult::Rejected]
+                .map(|result| views.results(result)),
+            [1, 0, 1]
+        );
+    }
+}
