@@ -266,6 +266,7 @@ impl Forward<'_> {
 
     fn reading<'n>(&self, notes: &'n mut Notes) -> Reading<'n> {
         Reading {
+            line: self.line.number,
             dual: matches!(self.bind, Bind::Tcp { dual: true, .. }),
             reach: self.bind.reach(),
             deny: Vec::new(),
@@ -306,7 +307,10 @@ fn why_none(
     })
 }
 
+/// A reading of rules for one forward.
 struct Reading<'n> {
+    /// The line of the forward.
+    line: usize,
     dual: bool,
     reach: Sources,
     deny: Vec<Entry>,
@@ -339,7 +343,8 @@ impl Reading<'_> {
                 };
                 self.notes.left_out(rule.line, what.clone(), message!("{}; {}", why, how));
             } else if may.is_empty() {
-                self.notes.left_out(rule.line, what.clone(), "it matches no address");
+                let why = self.why_nothing(&rule.pattern);
+                self.notes.left_out(rule.line, what.clone(), why);
             }
             let origin = message!("line {}: {}", rule.line, what);
             let sources = if rule.allow { must } else { may };
@@ -356,7 +361,21 @@ impl Reading<'_> {
         }
         allowed
     }
+
+    /// Returns the reason why a pattern matches no client of the forward. A global pattern can match clients of another
+    /// forward.
+    fn why_nothing(&self, pattern: &Pattern) -> Message {
+        if pattern.matches(!self.dual).may.is_empty() {
+            return "it matches no address".into();
+        }
+        let reason = match self.dual {
+            true => "which listens on :: and sees IPv4 clients as ::ffff:a.b.c.d",
+            false => "because only a forward on :: sees IPv4 clients as ::ffff:a.b.c.d",
+        };
+        message!("it matches no client of the forward in line {}, {}", self.line, reason)
+    }
 }
+
 fn forward(
     bind: &str,
     bind_port: &str,

@@ -198,6 +198,24 @@ fn ipv6() {
         rinetd("deny 192.0.2.99\n::1 6379 10.0.0.5 6379\nallow fd00:*\nallow ::1\nallow 2001:db8:0:0::1\n");
     assert_eq!(imported.admitted("public-6379", &probes), ["::1", "fd00:2::1", "fd00:1::1"]);
     imported.says("old.conf:5: not carried over: allow 2001:db8:0:0::1: it matches no address");
+    // A note about a rule for several forwards names the forward that it is about.
+    for (rules, forwards, named) in [
+        ("allow 10.0.0.*\ndeny 10.0.0.5\n", "0.0.0.0 6379 a.b 1\n:: 6380 a.b 1\n", [(1, 4), (2, 4)]),
+        ("allow 10.0.0.*\ndeny 10.0.0.5\n", ":: 6380 a.b 1\n0.0.0.0 6379 a.b 1\n", [(1, 3), (2, 3)]),
+        (
+            "allow ::ffff:10.0.0.1\ndeny ::ffff:10.1.0.1\n",
+            "0.0.0.0 6379 a.b 1\n:: 6380 a.b 1\n",
+            [(1, 3), (2, 3)],
+        ),
+    ] {
+        let imported = rinetd(&format!("{rules}{forwards}"));
+        for (rule, forward) in named {
+            imported.says(&format!("old.conf:{rule}: not carried over: "));
+            imported.says(&format!("it matches no client of the forward in line {forward}, "));
+        }
+        assert!(!imported.notes.contains("it matches no address"), "{}", imported.notes);
+        assert_eq!(imported.notes.matches("it matches no client").count(), 2, "{}", imported.notes);
+    }
 }
 
 #[test]
