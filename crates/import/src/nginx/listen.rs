@@ -21,20 +21,11 @@ pub(super) struct Form {
     pub(super) proxy: bool,
 }
 
-/// Parameters that say how nginx listens. They do not affect which clients get in.
-const HARMLESS: [&str; 11] = [
-    "backlog=",
-    "rcvbuf=",
-    "sndbuf=",
-    "so_keepalive=",
-    "fastopen=",
-    "accept_filter=",
-    "setfib=",
-    "deferred",
-    "bind",
-    "reuseport",
-    "default_server",
-];
+/// Parameters with a value that say how nginx listens. They do not affect which clients get in.
+const HARMLESS_WITH_VALUE: [&str; 7] =
+    ["backlog", "rcvbuf", "sndbuf", "so_keepalive", "fastopen", "accept_filter", "setfib"];
+/// Such parameters without a value.
+const HARMLESS: [&str; 4] = ["deferred", "bind", "reuseport", "default_server"];
 
 impl Listen {
     /// Reads a `listen` directive.
@@ -54,7 +45,7 @@ impl Listen {
                 "udp" | "quic" => return Err(NO_UDP),
                 "ipv6only=off" => dual = true,
                 "ipv6only=on" => dual = false,
-                word if HARMLESS.iter().any(|known| word.starts_with(known)) => ignored.push(word),
+                word if is_harmless(word) => ignored.push(word),
                 _ => return Err("it has a parameter that is not known here"),
             }
         }
@@ -65,6 +56,13 @@ impl Listen {
             notes.left_out(&directive.at, what, "it has no counterpart");
         }
         Ok(Self { bind, form })
+    }
+}
+
+fn is_harmless(word: &str) -> bool {
+    match word.split_once('=') {
+        Some((name, _)) => HARMLESS_WITH_VALUE.contains(&name),
+        None => HARMLESS.contains(&word),
     }
 }
 

@@ -27,6 +27,10 @@ pub(super) enum Key {
 /// The key of each zone, by the name of the zone.
 pub(super) type Zones = HashMap<String, Key>;
 
+/// The reason why a `proxy_bind` that depends on the client is not carried over.
+const TRANSPARENT: &str = "with it Redis and its firewall see the address of each client and can judge it, and the gate connects from \
+    its own address";
+
 /// The settings of one block. A block inherits a setting that is `None` or empty.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Settings {
@@ -75,6 +79,8 @@ impl Settings {
                     "with it clients speak TLS to the server itself, and the gate forwards no TLS that it does not end",
                 );
             }
+            // A fixed address says nothing about the client.
+            ("proxy_bind", _) if is_transparent(&directive.words) => return Class::doubtful(TRANSPARENT),
             ("include", _) => return Class::doubtful("the file may decide which clients get in"),
             (name, _) if name.starts_with("proxy_ssl") => return self.upstream.directive(directive, on),
             (name, _) if name.starts_with("ssl_") => return self.tls.directive(directive, on),
@@ -128,6 +134,11 @@ impl Settings {
         }
         (limits, doubt)
     }
+}
+
+/// Returns whether the words of `proxy_bind` can give each client its own address.
+fn is_transparent(words: &[String]) -> bool {
+    words.iter().any(|word| word.contains('$')) || words.len() != 2
 }
 
 /// Reads `limit_conn_zone KEY zone=NAME:SIZE`. Returns `None` if the directive has another form.

@@ -125,9 +125,20 @@ fn listen_in_every_form() {
         let imported = nginx(&format!("server {{ listen {listen}; allow all; proxy_pass a.b:1; }}"));
         assert_eq!(imported.config.listeners()[0].binds()[0].to_string(), bind);
     }
-    for listen in
-        ["localhost:6379", "6379 udp", "6379-6381", "6379 multipath", "[::]", "0", "[::ffff:1.2.3.4]:6379"]
-    {
+    for listen in [
+        "6379 reuseports",
+        "6379 binding",
+        "6379 deferred=1",
+        "6379 backlogs=5",
+        "6379 backlog",
+        "localhost:6379",
+        "6379 udp",
+        "6379-6381",
+        "6379 multipath",
+        "[::]",
+        "0",
+        "[::ffff:1.2.3.4]:6379",
+    ] {
         let text = format!("server {{ listen {listen}; allow all; proxy_pass a.b:1; }}");
         let Imported { yaml, notes } = import_text(Format::Nginx, &text, std::path::Path::new("-"));
         assert_eq!(yaml, None, "{listen}");
@@ -211,6 +222,12 @@ fn an_unknown_directive_puts_what_it_governs_in_doubt() {
         "ssl_verify_client optional_no_ca;",
         "proxy_protocol $on;",
         "proxy_ssl $on;",
+        "proxy_bind $remote_addr transparent;",
+        "proxy_bind $remote_addr;",
+        "proxy_bind $remote_addr:$remote_port transparent;",
+        "proxy_bind 10.0.0.9 transparent;",
+        "proxy_bind 10.0.0.9$port;",
+        "proxy_bind;",
     ] {
         for text in [
             format!("{unknown} {server}"),
@@ -224,7 +241,16 @@ fn an_unknown_directive_puts_what_it_governs_in_doubt() {
         }
     }
     let named = server.replace("10.0.0.5:6379", "redis");
-    for unknown in ["balancer_by_lua_file x;", "what;", "server 10.0.0.6:6379 what=1;", "sticky route $x;"] {
+    for unknown in [
+        "balancer_by_lua_file x;",
+        "what;",
+        "server 10.0.0.6:6379 what=1;",
+        "sticky route $x;",
+        "server 10.0.0.6:6379 resolved;",
+        "server 10.0.0.6:6379 resolve=1;",
+        "server 10.0.0.6:6379 weights=1;",
+        "server 10.0.0.6:6379 weight;",
+    ] {
         let imported = nginx(&format!("upstream redis {{ server 10.0.0.5:6379; {unknown} }} {named}"));
         assert!(!imported.admits("public-6379", "10.0.0.1"), "{unknown}\n{}", imported.notes);
     }
@@ -236,6 +262,8 @@ fn harmless_directives_leave_the_rules_alone() {
     let server = "server { listen 6379; allow 10.0.0.0/8; deny all; proxy_pass 10.0.0.5:6379; }";
     for harmless in [
         "proxy_timeout 1h;",
+        "proxy_bind 10.0.0.9;",
+        "proxy_bind off;",
         "tcp_nodelay on;",
         "ssl_preread off;",
         "proxy_protocol off;",

@@ -9,8 +9,7 @@ use crate::place;
 use crate::review::{Class, Review};
 
 /// The parameters that say when nginx chooses a server. They do not affect which clients get in.
-const HARMLESS: [&str; 6] =
-    ["weight=", "max_conns=", "max_fails=", "fail_timeout=", "slow_start=", "resolve"];
+const HARMLESS: [&str; 5] = ["weight", "max_conns", "max_fails", "fail_timeout", "slow_start"];
 
 /// The servers of an `upstream` block.
 pub(super) struct Upstream {
@@ -38,7 +37,7 @@ impl Upstream {
                 return Class::Understood;
             };
             let others: Vec<&str> = parameters.iter().copied().filter(|word| *word != "backup").collect();
-            if !others.iter().all(|word| HARMLESS.iter().any(|known| word.starts_with(known))) {
+            if !others.iter().all(|word| is_harmless(word)) {
                 return Class::unknown();
             }
             if !others.is_empty() {
@@ -55,6 +54,13 @@ impl Upstream {
         });
         first.append(&mut last);
         Self { addresses: first, review }
+    }
+}
+
+fn is_harmless(word: &str) -> bool {
+    match word.split_once('=') {
+        Some((name, _)) => HARMLESS.contains(&name),
+        None => word == "resolve",
     }
 }
 
