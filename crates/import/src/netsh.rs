@@ -2,6 +2,7 @@
 //! but no list of clients.
 
 mod command;
+mod script;
 mod table;
 
 use std::net::IpAddr;
@@ -13,18 +14,24 @@ use super::draft::{Admission, Door, Draft, Limits, Name, Target};
 use super::notes::{Foreign, Notes};
 use super::place::{self, Bind};
 use command::Command;
+use script::{Part, Script};
 use table::Tables;
 
 /// Imports the whole output of either command, or a script.
 pub(super) fn import(text: &str, draft: &mut Draft, notes: &mut Notes) {
     let mut forwards: Vec<Forward> = Vec::new();
     let tables = Tables::of(text);
-    for (line, written) in command::lines(text) {
+    let mut script = Script::default();
+    for (line, written) in script::lines(text) {
         match tables.row(line, &written) {
             Some(Ok(forward)) => forwards.push(forward),
             Some(Err(why)) => notes.left_out(line, Foreign(&written), why),
             None if tables.is_heading(line) => {}
-            None => script(line, &written, &mut forwards, notes),
+            None => {
+                for part in script.parts(&written) {
+                    apply(line, &part, &mut forwards, notes);
+                }
+            }
         }
     }
     for forward in forwards {
@@ -32,36 +39,30 @@ pub(super) fn import(text: &str, draft: &mut Draft, notes: &mut Notes) {
     }
 }
 
-/// Applies the commands in a line to the list of forwards.
-fn script(line: usize, written: &str, forwards: &mut Vec<Forward>, notes: &mut Notes) {
-    for part in command::parts(written) {
-        match Command::read(line, &part) {
-            Ok(Command::Nothing) => {}
-            Ok(Command::Add(forward)) => {
-                forwards.retain(|other| other.bind != forward.bind);
-                forwards.push(forward);
-            }
-            Ok(Command::Delete(bind)) => {
-                let count = forwards.len();
-                forwards.retain(|other| other.bind != bind);
-                if forwards.len() < count {
-                    notes.remark(
-                        line,
-                        "it removes a forward of a line before it, so that one is not carried over",
-                    );
-                }
-            }
-            Ok(Command::Reset) => {
-                if !forwards.is_empty() {
-                    notes.remark(
-                        line,
-                        "it removes the forwards of all lines before it, so they are not carried over",
-                    );
-                }
-                forwards.clear();
-            }
-            Err(why) => notes.left_out(line, Foreign(&part), why),
+/// Applies a command to the list of forwards.
+fn apply(line: usize, part: &Part, forwards: &mut Vec<Forward>, notes: &mut Notes) {
+    match Command::read(line, part) {
+        Ok(Command::Nothing) => {}
+        Ok(Command::Add(forward)) => {
+            forwards.retain(|other| other.bind != forward.bind);
+            forwards.push(forward);
         }
+        Ok(Command::Delete(bind)) => {
+            let count = forwards.len();
+            forwards.retain(|other| other.bind != bind);
+            if forwards.len() < count {
+                let text = "it removes a forward of a line before it, so that one is not carried over";
+                notes.remark(line, text);
+            }
+        }
+        Ok(Command::Reset) => {
+            if !forwards.is_empty() {
+                let text = "it removes the forwards of all lines before it, so they are not carried over";
+                notes.remark(line, text);
+            }
+            forwards.clear();
+        }
+        Err(why) => notes.left_out(line, Foreign(&part.text), why),
     }
 }
 

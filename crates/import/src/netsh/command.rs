@@ -1,19 +1,37 @@
 //! `netsh interface portproxy add v4tov4 ...`, as `dump` prints it and as scripts for cmd and PowerShell contain it.
 
-use std::iter::Peekable;
-use std::str::Chars;
-
 use portcullis_config::message::Message;
 
+use super::script::{Part, begins_with_condition, first_word};
 use super::{Families, Forward};
 use crate::place::Bind;
 
+/// Commands of netsh that change one forward.
+const VERBS: [&str; 3] = ["add", "set", "delete"];
+/// Words before netsh that run it.
+const CALLERS: [&str; 17] = [
+    "call",
+    "cmd",
+    "cmd.exe",
+    "/c",
+    "start",
+    "/b",
+    "/wait",
+    "start-process",
+    "-filepath",
+    "-argumentlist",
+    "-verb",
+    "runas",
+    "-wait",
+    "-nonewwindow",
+    "invoke-expression",
+    "iex",
+    "=",
+];
 /// Commands in scripts that change no forward.
-const OTHERS: [&str; 24] = [
-    "@echo",
+const OTHERS: [&str; 26] = [
     "echo",
     "rem",
-    "@rem",
     "pushd",
     "popd",
     "exit",
@@ -32,8 +50,12 @@ const OTHERS: [&str; 24] = [
     "set-service",
     "set-executionpolicy",
     "goto",
-    "param(",
+    "param",
     "try",
+    "do",
+    "finally",
+    "begin",
+    "process",
 ];
 /// The order in which netsh reads values without a name.
 const ORDER: [&str; 5] = ["listenport", "connectaddress", "connectport", "listenaddress", "protocol"];
@@ -47,118 +69,44 @@ pub(super) enum Command {
     Reset,
 }
 
-/// Returns the lines of a script with their numbers. A line that ends in `^` or a backtick continues on the next line.
-pub(super) fn lines(text: &str) -> Vec<(usize, String)> {
-    let mut lines: Vec<(usize, String)> = Vec::new();
-    let mut goes_on = false;
-    for (number, written) in (1..).zip(text.lines()) {
-        let written = written.trim();
-        let (part, next) = match written.strip_suffix(['^', '`']) {
-            Some(part) => (part.trim_end(), true),
-            None => (written, false),
-        };
-        match lines.last_mut().filter(|_| goes_on) {
-            Some((_, line)) => {
-                line.push(' ');
-                line.push_str(part);
-            }
-            None => lines.push((number, part.to_owned())),
-        }
-        goes_on = next;
-    }
-    lines.retain(|(_, line)| !line.is_empty());
-    lines
-}
-
-/// Returns the commands of a line, without redirections and without the programs that read their output from a pipe.
-pub(super) fn parts(line: &str) -> Vec<String> {
-    if line.starts_with(['#', ':']) {
-        return Vec::new();
-    }
-    let mut reader = Reader { chars: line.chars().peekable(), quote: None };
-    let mut parts = vec![String::new()];
-    // True after `|` or `>`, until the next command.
-    let mut skips = false;
-    while let Some(c) = reader.next() {
-        let outside = reader.quote.is_none();
-        match c {
-            ';' if outside => {
-                parts.push(String::new());
-                skips = false;
-            }
-            // `&` in `2>&1` is a part of the redirection. Before the first word, `&` calls a program in PowerShell.
-            '&' if outside && !skips => parts.push(String::new()),
-            '&' if outside && reader.chars.peek().is_some_and(|next| next.is_ascii_digit()) => {}
-            '&' if outside => {
-                parts.push(String::new());
-                skips = false;
-            }
-            '|' | '>' if outside => {
-                if let Some(part) = parts.last_mut().filter(|_| c == '>') {
-                    let without = part.trim_end_matches(|c: char| c.is_ascii_digit() || c == '*').len();
-                    // `2>nul` redirects the second stream. In `6379 >nul` the number is a value.
-                    if part[..without].ends_with(' ') {
-                        part.truncate(without);
-                    }
-                }
-                skips = true;
-            }
-            c if !skips => {
-                if let Some(part) = parts.last_mut() {
-                    part.push(c);
-                }
-            }
-            _ => {}
-        }
-    }
-    parts.iter().map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()).collect()
-}
-
-/// The characters of a line, and the quote that is open.
-struct Reader<'l> {
-    chars: Peekable<Chars<'l>>,
-    quote: Option<char>,
-}
-
-impl Reader<'_> {
-    fn next(&mut self) -> Option<char> {
-        let c = self.chars.next()?;
-        match self.quote {
-            None if c == '"' || c == '\'' => self.quote = Some(c),
-            Some(open) if open == c => self.quote = None,
-            _ => {}
-        }
-        Some(c)
-    }
-}
-
 impl Command {
     /// Reads one command.
     ///
     /// # Errors
     /// The reason why the command cannot be carried over.
-    pub(super) fn read(line: usize, written: &str) -> Result<Self, Message> {
+    pub(super) fn read(line: usize, part: &Part) -> Result<Self, Message> {
+        let written = part.text.as_str();
         let plain: String = written.chars().filter(|c| !matches!(c, '"' | '\'')).collect();
         let words: Vec<&str> = plain.split_whitespace().collect();
-        let is = |word: &&str, name: &str| word.eq_ignore_ascii_case(name);
-        let verbs = ["add", "set", "delete"];
-        let at = words.iter().position(|word| verbs.iter().any(|verb| is(word, verb)));
-        let Some(at) = at.filter(|at| words.get(at + 1).is_some_and(|word| !word.starts_with('-'))) else {
-            return match words.as_slice() {
-                [] => Ok(Self::Nothing),
-                [.., last] if is(last, "reset") => Ok(Self::Reset),
-                [first, ..] if first.starts_with(['#', '-', '$', '{', '}', ')']) => Ok(Self::Nothing),
-                [first, ..] if OTHERS.iter().any(|other| is(first, other)) => Ok(Self::Nothing),
-                _ => Err("not a line of 'show all' or 'dump'".into()),
+        let first = first_word(&plain);
+        if part.is_conditional || begins_with_condition(&plain) {
+            return match words.iter().any(|word| is_of_netsh(word)) {
+                true => {
+                    Err("it depends on a condition, so whether it changes the forwards is not known here"
+                        .into())
+                }
+                false => Ok(Self::Nothing),
             };
+        }
+        if OTHERS.iter().any(|other| is(first, other)) {
+            return Ok(Self::Nothing);
+        }
+        let head = words.iter().take_while(|word| is_head(word)).count();
+        let verb = |word: &&str| VERBS.iter().any(|verb| is(word, verb));
+        let at = words.iter().position(verb);
+        let Some(at) = at.filter(|at| words.get(at + 1).is_some_and(|word| !word.starts_with('-'))) else {
+            return Self::without_verb(&words, head);
         };
         if words[..at].iter().any(|word| is(word, "firewall") || is(word, "advfirewall")) {
             return Err("a rule of the firewall: its remote addresses belong into allow".into());
         }
+        if head < at {
+            return Err("not a command of portproxy, or the words before it are not known here".into());
+        }
         let families = words.get(at + 1).and_then(|word| Families::of_word(word));
         let families = families.ok_or("not one of v4tov4, v4tov6, v6tov4 and v6tov6")?;
         let values = Values::read(&words[at + 2..])?;
-        if is(&words[at], "delete") {
+        if is(words[at], "delete") {
             let port = crate::place::port(values.need("listenport")?).ok_or("not a port to listen on")?;
             return Ok(Self::Delete(families.bind(values.get("listenaddress").unwrap_or("*"), port)?));
         }
@@ -166,6 +114,54 @@ impl Command {
         let written = written.to_owned();
         Ok(Self::Add(Forward { line, written, bind, to, remark: None }))
     }
+
+    /// Reads a command without a verb and its argument. The first `head` words choose the context.
+    fn without_verb(words: &[&str], head: usize) -> Result<Self, Message> {
+        let shortened = |word: &&str| VERBS.iter().chain(&["reset"]).any(|verb| is_beginning(word, verb));
+        let names_families = words.get(head + 1).is_some_and(|word| Families::of_word(word).is_some());
+        match words {
+            [] => Ok(Self::Nothing),
+            [before @ .., last] if is(last, "reset") && head == before.len() => Ok(Self::Reset),
+            words if words.get(head).is_some_and(shortened) && (head > 0 || names_families) => {
+                let why = "netsh takes shortened words, and this import does not: write add, set, delete or reset in full";
+                Err(why.into())
+            }
+            [first, ..] if first.starts_with(['#', '-', '$', '[']) => Ok(Self::Nothing),
+            _ => Err("not a line of 'show all' or 'dump'".into()),
+        }
+    }
+}
+
+/// Compares words as cmd, PowerShell and netsh do.
+fn is(word: &str, name: &str) -> bool {
+    word.eq_ignore_ascii_case(name)
+}
+
+/// Returns whether a word can stand before the verb: it runs netsh, or chooses its context.
+fn is_head(word: &str) -> bool {
+    let word = word.trim_start_matches('@');
+    let context = |name: &str| is_beginning(word, name);
+    is_program(word)
+        || CALLERS.iter().any(|caller| is(word, caller))
+        || word.starts_with('$')
+        || context("interface")
+        || context("portproxy")
+}
+
+/// Returns whether a word is the name or the path of netsh.
+fn is_program(word: &str) -> bool {
+    let name = word.rsplit(['\\', '/']).next().unwrap_or_default();
+    is(name, "netsh") || is(name, "netsh.exe")
+}
+
+/// Returns whether a word is the name, or a beginning of the name that netsh takes for it.
+fn is_beginning(word: &str, name: &str) -> bool {
+    !word.is_empty() && name.get(..word.len()).is_some_and(|beginning| is(beginning, word))
+}
+
+/// Returns whether the word shows that a command can change forwards.
+fn is_of_netsh(word: &str) -> bool {
+    is_program(word) || is(word, "portproxy") || Families::of_word(word).is_some()
 }
 
 /// The values of a command, each with its name.

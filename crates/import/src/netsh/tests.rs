@@ -191,6 +191,122 @@ fn commands_of_batch_files_and_powershell() {
     }
 }
 
+const ADD: &str = "netsh interface portproxy add v4tov4 listenport=6379 connectaddress=10.0.0.5";
+const OTHER: &str = "add v4tov4 listenport=7000 connectaddress=10.0.0.6";
+
+/// Lines in which `ADD` is a comment or an argument of another command.
+const COMMENTS: [&str; 16] = [
+    "rem ADD",
+    "REM ADD & ADD",
+    "@rem ADD",
+    "  rem\tADD",
+    "echo x & rem ADD & ADD",
+    ":: ADD",
+    ":label",
+    "# ADD",
+    "Write-Host x # ADD",
+    "echo ADD",
+    "@echo ADD",
+    "Write-Host 'ADD'",
+    "<# ADD #>",
+    "<#\nADD\n#>",
+    "rem ADD ^",
+    "# ADD `",
+];
+/// Lines in which a condition decides if `ADD` runs.
+const CONDITIONAL: [&str; 24] = [
+    "if exist x ADD",
+    "IF NOT \"%1\"==\"\" ADD",
+    "@if exist x ADD",
+    "if exist x (ADD)",
+    "if exist x (\nADD\n)",
+    "if exist x (\nif exist y (\necho a\n)\nADD\n)",
+    "if exist x (\necho a\n) else (\nADD\n)",
+    "if exist x echo a & ADD",
+    "for %%p in (6379 6380) do ADD",
+    "for %%p in (6379 6380) do (\nADD\n)",
+    "find x || ADD",
+    "find x && ADD",
+    "type x | ADD",
+    "if ($x) { ADD }",
+    "if ($x) {\nWrite-Host a; ADD\n}",
+    "if ($x)\n{\nADD\n}",
+    "if ($x) { a } else { ADD }",
+    "try { a } catch { ADD }",
+    "function f { ADD }",
+    "function f\n{\nADD\n}",
+    "foreach ($p in 1, 2) { ADD }",
+    "6379, 6380 | ForEach-Object { ADD }",
+    "echo ADD | netsh",
+    "schtasks /create /tn x /tr ADD",
+];
+/// Lines in which `ADD` runs.
+const CERTAIN: [&str; 11] = [
+    "@ADD",
+    "call ADD",
+    "try { ADD } catch { Write-Host x }",
+    "if exist x echo a\nADD",
+    "if exist x (\necho a\n)\nADD",
+    "if ($x) { a }\nADD",
+    "netsh interface portproxy reset && ADD",
+    "$out = ADD",
+    "C:\\Windows\\System32\\ADD",
+    "rem x\nADD",
+    "(ADD)",
+];
+
+/// A comment adds no forward. A command under a condition adds none either, and a note says so.
+#[test]
+fn comments_and_conditions() {
+    for comment in COMMENTS {
+        let script = format!("{}\n{OTHER}\n", comment.replace("ADD", ADD));
+        let imported = imported(Format::Netsh, &script);
+        assert_eq!(shape(&imported), ["0.0.0.0:7000 -> 10.0.0.6:7000"], "{script}");
+        assert!(!imported.notes.contains("6379"), "{script}: {}", imported.notes);
+    }
+    for condition in CONDITIONAL {
+        let script = format!("{}\n{OTHER}\n", condition.replace("ADD", ADD));
+        let imported = imported(Format::Netsh, &script);
+        assert_eq!(shape(&imported), ["0.0.0.0:7000 -> 10.0.0.6:7000"], "{script}");
+        let named = imported.notes.contains("it depends on a condition, so whether it changes the forwards")
+            || imported.notes.contains("the words before it are not known here");
+        assert!(named, "{script}: {}", imported.notes);
+    }
+    for plain in CERTAIN {
+        let script = plain.replace("ADD", ADD);
+        let imported = imported(Format::Netsh, &script);
+        assert_eq!(shape(&imported), ["0.0.0.0:6379 -> 10.0.0.5:6379"], "{script}: {}", imported.notes);
+    }
+}
+
+/// netsh takes any beginning of a word that is not ambiguous. Such a command is named.
+#[test]
+fn shortened_words_are_named() {
+    for (command, why) in [
+        ("netsh i p a v4tov4 6379 10.0.0.5", "write add, set, delete or reset in full"),
+        ("netsh int port ad v4tov4 listenport=6379", "write add, set, delete or reset in full"),
+        ("netsh.exe interface portproxy del v4tov4 7000", "write add, set, delete or reset in full"),
+        ("netsh i p s v4tov4 7000 10.0.0.9", "write add, set, delete or reset in full"),
+        ("netsh i p r", "write add, set, delete or reset in full"),
+        ("a v4tov4 6379 10.0.0.5", "write add, set, delete or reset in full"),
+        ("netsh interface portproxy add v4tov4 listenp=6379", "portproxy has no such parameter"),
+        (
+            "netsh -r other interface portproxy add v4tov4 6379 10.0.0.5",
+            "the words before it are not known here",
+        ),
+        ("netsh interface ipv4 set address Ethernet dhcp", "not a command of portproxy"),
+    ] {
+        let script = format!("add v4tov4 listenport=7000 connectaddress=10.0.0.6\n{command}\n");
+        let imported = imported(Format::Netsh, &script);
+        assert_eq!(shape(&imported), ["0.0.0.0:7000 -> 10.0.0.6:7000"], "{script}");
+        imported.says("old.conf:2: not carried over: ");
+        imported.says(why);
+    }
+    // The words before the verb may be shortened.
+    let imported = imported(Format::Netsh, "netsh int port add v4tov4 6379 10.0.0.5\n");
+    assert_eq!(shape(&imported), ["0.0.0.0:6379 -> 10.0.0.5:6379"]);
+}
+
 /// Forwards to ports of other services are reported.
 #[test]
 fn ports_of_other_services() {
