@@ -11,6 +11,7 @@ mod proxy;
 mod rules;
 mod section;
 mod server;
+mod socket_file;
 
 use std::path::Path;
 

@@ -4,6 +4,7 @@ use portcullis_config::message::message;
 
 use super::global::Global;
 use super::section::Line;
+use super::socket_file::Access;
 use crate::draft::{ClientCertificates, ServerTls};
 use crate::notes::Notes;
 use crate::place::{self, Bind};
@@ -26,7 +27,7 @@ pub(super) struct Form {
 }
 
 /// Parameters without a value that do not affect which clients get in.
-const HARMLESS: [&str; 15] = [
+const HARMLESS: [&str; 16] = [
     "allow-0rtt",
     "defer-accept",
     "force-sslv3",
@@ -41,10 +42,11 @@ const HARMLESS: [&str; 15] = [
     "no-tlsv10",
     "no-tlsv11",
     "no-tlsv12",
+    "prefer-client-ciphers",
     "tfo",
 ];
 /// Parameters with a value that do not affect which clients get in.
-const HARMLESS_WITH_VALUE: [&str; 31] = [
+const HARMLESS_WITH_VALUE: [&str; 30] = [
     "alpn",
     "backlog",
     "ca-ignore-err",
@@ -57,7 +59,6 @@ const HARMLESS_WITH_VALUE: [&str; 31] = [
     "curves",
     "ecdhe",
     "expose-fd",
-    "gid",
     "guid-prefix",
     "id",
     "idle-ping",
@@ -78,14 +79,16 @@ const HARMLESS_WITH_VALUE: [&str; 31] = [
     "tcp-ut",
 ];
 /// The rest of `HARMLESS_WITH_VALUE`.
-const MORE_WITH_VALUE: [&str; 4] = ["thread", "tls-ticket-keys", "uid", "user"];
+const MORE_WITH_VALUE: [&str; 2] = ["thread", "tls-ticket-keys"];
+/// The reason why `strict-sni` is not carried over.
+pub(super) const STRICT_SNI: &str =
+    "it refuses clients that ask for another name (strict-sni), and the gate serves them";
 
 /// The parameters of a `bind` line.
 #[derive(Default)]
 struct Parameters<'l> {
     v6only: bool,
-    mode: Option<String>,
-    group: Option<String>,
+    access: Access,
     proxy: bool,
     clients: Option<u64>,
     ssl: bool,
@@ -111,14 +114,12 @@ pub(super) fn read(line: &Line, global: &Global, notes: &mut Notes) -> Result<Ve
     let mut binds = binds.collect::<Result<Vec<Bind>, _>>()?;
     for bind in &mut binds {
         if let Bind::Unix { mode, group, .. } = bind {
-            let default = || {
-                let text = "HAProxy leaves the mode of the socket file to the umask, here it is 0600; write another \
-                            mode where others connect";
-                notes.remark(line.number, text);
-                "0600".to_owned()
-            };
-            *mode = Some(parameters.mode.clone().unwrap_or_else(default));
-            group.clone_from(&parameters.group);
+            let (safe, remark) = parameters.access.in_gate();
+            if let Some(remark) = remark {
+                notes.remark(line.number, remark);
+            }
+            *mode = Some(safe);
+            group.clone_from(&parameters.access.group);
         }
     }
     if !parameters.ignored.is_empty() {
@@ -144,16 +145,13 @@ impl<'l> Parameters<'l> {
                 "accept-proxy" => read.proxy = true,
                 "v6only" => read.v6only = true,
                 "v4v6" => read.v6only = false,
-                "mode" => read.mode = Some(mode(value()?)?),
-                "group" => read.group = Some(value()?.to_owned()),
+                "mode" | "group" | "gid" | "user" | "uid" => read.access.parameter(word, value()?)?,
                 "maxconn" => read.clients = value()?.parse().ok().filter(|clients| *clients > 0),
                 "interface" | "namespace" => {
                     return Err("a listener cannot be bound to an interface or a namespace");
                 }
                 "strict-sni" => {
-                    return Err(
-                        "it refuses clients that ask for another name (strict-sni), and the gate serves them",
-                    );
+                    return Err(STRICT_SNI);
                 }
                 "crt-list" => {
                     return Err(
@@ -191,14 +189,20 @@ impl<'l> Parameters<'l> {
     }
 }
 
-/// Reads the mode of a socket file, at most three octal digits. Returns it with a 0 before it, as the configuration has
-/// it.
-fn mode(text: &str) -> Result<String, &'static str> {
-    let digits = text.trim_start_matches('0');
-    match digits.len() <= 3 && digits.bytes().all(|byte| (b'0'..b'8').contains(&byte)) {
-        true => Ok(format!("0{digits:0>3}")),
-        false => Err("not the mode of a socket file"),
+/// Returns whether `ssl-default-bind-options` has only options that do not affect which clients get in.
+pub(super) fn are_harmless_defaults(options: &[String]) -> bool {
+    let mut options = options.iter().map(String::as_str);
+    while let Some(option) = options.next() {
+        let known = match option {
+            "ssl-min-ver" | "ssl-max-ver" => options.next().is_some(),
+            "defer-accept" | "tfo" => false,
+            option => HARMLESS.contains(&option),
+        };
+        if !known {
+            return false;
+        }
     }
+    true
 }
 
 fn bind(address: &str, v6only: bool) -> Result<Bind, &'static str> {

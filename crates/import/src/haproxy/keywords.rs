@@ -1,11 +1,14 @@
 //! The keywords of HAProxy that do not affect which clients get in, in mode tcp.
 
+use std::net::IpAddr;
+
+use super::bind::{STRICT_SNI, are_harmless_defaults};
 use super::section::Line;
 use crate::review::Class;
 
 /// Harmless keywords of proxies. HAProxy ignores keywords of HTTP in mode tcp. Rules of HTTP are in doubt nevertheless,
 /// so they are not listed.
-const HARMLESS: [&str; 58] = [
+const HARMLESS: [&str; 57] = [
     "backlog",
     "balance",
     "capture",
@@ -45,7 +48,6 @@ const HARMLESS: [&str; 58] = [
     "retries",
     "retry-on",
     "server-state-file-name",
-    "source",
     "srvtcpka-cnt",
     "srvtcpka-idle",
     "srvtcpka-intvl",
@@ -130,75 +132,13 @@ const TCP_OPTIONS: [&str; 9] = [
 /// Harmless options about TCP connections as a whole.
 const LOG_OPTIONS: [&str; 2] = ["tcpka", "tcplog"];
 
-/// Beginnings of harmless lines of the global section.
-const GLOBAL: [&str; 44] = [
-    "51degrees",
-    "anonkey",
-    "busy-polling",
-    "ca-base",
-    "chroot",
-    "close-spread-time",
-    "cluster-secret",
-    "cpu-map",
-    "cpu-policy",
-    "crt-base",
-    "daemon",
-    "description",
-    "dns-accept-family",
-    "expose-",
-    "external-check",
-    "fd-hard-limit",
-    "gid",
-    "group",
-    "h1-case-adjust",
-    "h2-workaround",
-    "hard-stop-after",
-    "insecure-",
-    "issuers-chain-path",
-    "key-base",
-    "localpeer",
-    "log",
-    "master-worker",
-    "max",
-    "mworker-max-reloads",
-    "nb",
-    "no ",
-    "node",
-    "nosplice",
-    "numa-cpu-mapping",
-    "pidfile",
-    "pp2-never-send-local",
-    "profiling",
-    "quiet",
-    "server-state",
-    "spread-checks",
-    "ssl-",
-    "stats",
-    "strict-limits",
-    "tune.",
-];
-/// The rest of `GLOBAL`.
-const GLOBAL_REST: [&str; 19] = [
-    "noepoll",
-    "noevports",
-    "nogetaddrinfo",
-    "nokqueue",
-    "nopoll",
-    "noreuseport",
-    "ulimit-n",
-    "uid",
-    "user",
-    "zero-warning",
-    "thread-group",
-    "set-dumpable",
-    "setcap",
-    "setenv",
-    "presetenv",
-    "unsetenv",
-    "resetenv",
-    "stress-level",
-    "default-path config",
-];
+/// The keywords of the global section that do not affect which clients get in, one a line, sorted. They are those of
+/// HAProxy's manual without keywords that run code, change rules, or set the access to sockets.
+const GLOBAL: &str = include_str!("global.txt");
+
+/// The reason why a source address that depends on the client is not carried over.
+pub(super) const SOURCE: &str = "with it Redis and its firewall see the address of each client and can judge it, and the gate connects from \
+    its own address";
 
 /// Returns the class of a line of a proxy that no other module reads.
 pub(super) fn of_proxy(line: &Line) -> Class {
@@ -216,10 +156,38 @@ pub(super) fn of_proxy(line: &Line) -> Class {
     if known { Class::Harmless("it has no counterpart") } else { Class::unknown() }
 }
 
-/// Returns the class of a line of the global section.
+/// Returns the class of the words after `source`. An address that depends on the client lets Redis, or the firewall of
+/// its host, judge the client.
+pub(super) fn of_source(words: &[String]) -> Class {
+    let fixed = |address: &str| {
+        let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+        address.parse::<IpAddr>().is_ok() || host.parse::<IpAddr>().is_ok()
+    };
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        [_] | [_, "interface", _] => Class::Harmless("it has no counterpart"),
+        [_, "usesrc", address] if fixed(address) => Class::Harmless("it has no counterpart"),
+        _ => Class::doubtful(SOURCE),
+    }
+}
+
+/// Returns the class of a line of the global section. A harmless line needs no note, because the note of the section
+/// covers it.
 pub(super) fn of_global(line: &Line) -> Class {
-    let written = line.words.join(" ");
-    let mut known = GLOBAL.iter().chain(&GLOBAL_REST);
-    // A harmless line needs no note, because the note of the section covers it.
-    if known.any(|known| written.starts_with(known)) { Class::Understood } else { Class::unknown() }
+    let words = match line.word(0) {
+        "no" => line.words.get(1..).unwrap_or_default(),
+        _ => line.words.as_slice(),
+    };
+    let [name, values @ ..] = words else { return Class::unknown() };
+    match name.as_str() {
+        // Relative paths are read from the folder of the file.
+        "default-path" if matches!(values, [place] if place == "config") => Class::Understood,
+        "default-path" => Class::unknown(),
+        "ssl-default-bind-options" if values.iter().any(|value| value == "strict-sni") => {
+            Class::doubtful(STRICT_SNI)
+        }
+        "ssl-default-bind-options" if !are_harmless_defaults(values) => Class::unknown(),
+        name if GLOBAL.lines().any(|known| known == name) => Class::Understood,
+        _ => Class::unknown(),
+    }
 }

@@ -10,7 +10,7 @@ use super::rules::Rules;
 use super::section::{Line, Section};
 use super::server::Servers;
 use crate::at::At;
-use crate::notes::Notes;
+use crate::notes::{Foreign, Notes};
 use crate::review::{Class, Review};
 
 /// One proxy whose lines have all been classified.
@@ -45,6 +45,12 @@ impl<'s> Proxy<'s> {
     ) -> Self {
         let tables = Tables::read(section, sections);
         let defaults = section.defaults(sections);
+        if let Some(line) = defaults.unknown {
+            let why = "its from names no defaults section that stands before it and is the only one of that name, so which \
+                       settings it has is in doubt";
+            let title = sections.iter().find(|section| section.line == line);
+            notes.left_out(line, Foreign(title.map_or("", |section| section.title.as_str())), why);
+        }
         let mut proxy = Self {
             section,
             binds: Vec::new(),
@@ -58,15 +64,16 @@ impl<'s> Proxy<'s> {
             review: global.review.clone(),
         };
         let lines = |section: &'s Section| section.lines.iter().map(|line| (At::from(line.number), line));
-        if let Some(defaults) = defaults {
+        for defaults in &defaults.sections {
             let review =
                 Review::of(lines(defaults), notes, |line, notes| proxy.default_line(line, global, notes));
             proxy.review = proxy.review.and(review);
         }
         let review = Review::of(lines(section), notes, |line, notes| proxy.line(line, global, notes));
-        let uncertain = [Some(section), defaults].into_iter().flatten().find(|section| section.uncertain);
-        let uncertain = uncertain.map(|section| At::from(section.line));
-        proxy.review = proxy.review.and(review).or_doubt_at(uncertain);
+        let governing = || [section].into_iter().chain(defaults.sections.iter().copied());
+        let uncertain = governing().find(|section| section.uncertain).map(|section| At::from(section.line));
+        let unknown = defaults.unknown.map(At::from);
+        proxy.review = proxy.review.and(review).or_doubt_at(uncertain).or_doubt_at(unknown);
         proxy
     }
 
@@ -77,7 +84,7 @@ impl<'s> Proxy<'s> {
                 self.line(line, global, notes)
             }
             "acl" | "tcp-request" => Class::doubtful("rules in a defaults section are not read"),
-            _ => keywords::of_proxy(line),
+            _ => of_other(line),
         }
     }
 
@@ -115,7 +122,7 @@ impl<'s> Proxy<'s> {
             "maxconn" if !line.uncertain => {
                 self.clients = line.word(1).parse().ok().filter(|clients| *clients > 0);
             }
-            _ => return keywords::of_proxy(line),
+            _ => return of_other(line),
         }
         Class::Understood
     }
@@ -126,6 +133,15 @@ impl<'s> Proxy<'s> {
         let named = line.word(0) == "use_backend" && !backend.contains('%');
         let backend = named.then_some(backend);
         self.routes.push(Route { line: line.clone(), backend, condition });
+    }
+}
+
+/// Returns the class of a line that the gate has no counterpart for.
+fn of_other(line: &Line) -> Class {
+    match line.word(0) {
+        "source" if line.uncertain => Class::doubtful(keywords::SOURCE),
+        "source" => keywords::of_source(line.words.get(1..).unwrap_or_default()),
+        _ => keywords::of_proxy(line),
     }
 }
 

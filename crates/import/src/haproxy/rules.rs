@@ -17,18 +17,21 @@ use crate::sources::{Net, Sources};
 const LATER: [&str; 2] = ["session", "content"];
 
 /// Actions after which HAProxy reads the next rule. They change nothing that later rules depend on here.
-const GOES_ON: [&str; 11] = [
-    "track-sc",
-    "sc-inc-",
-    "sc-set-",
-    "sc-add-",
-    "set-var",
-    "unset-var",
-    "set-mark",
+const GOES_ON: [&str; 14] = [
     "capture",
-    "set-tos",
+    "sc-add-gpc",
+    "sc-inc-gpc",
+    "sc-inc-gpc0",
+    "sc-inc-gpc1",
+    "sc-set-gpt",
+    "sc-set-gpt0",
     "set-log-level",
-    "set-priority-",
+    "set-priority-class",
+    "set-priority-offset",
+    "set-tos",
+    "set-var",
+    "set-var-fmt",
+    "unset-var",
 ];
 
 /// The rules of a proxy by stage.
@@ -96,7 +99,7 @@ impl Rules {
             "expect-proxy" if line.word(1) == "connection" && line.word(3) == "layer4" => {
                 Action::ExpectHeader
             }
-            action if GOES_ON.iter().any(|known| action.starts_with(known)) => {
+            action if goes_on(action) => {
                 return Class::Harmless("it has no counterpart");
             }
             _ => return Class::unknown(),
@@ -192,10 +195,14 @@ impl Stage {
         entries.collect()
     }
 
-    /// Returns the entries that name senders of PROXY headers.
+    /// Returns the entries that name senders of PROXY headers. If a rule without a condition expects headers, the peers
+    /// that the other rules admit are the senders.
     pub(super) fn named_senders(&self) -> Vec<Entry> {
-        let expecting = self.rules.iter().filter(|rule| rule.action == Action::ExpectHeader);
-        let conditions = expecting.filter_map(|rule| rule.condition.as_ref());
+        let expecting = || self.rules.iter().filter(|rule| rule.action == Action::ExpectHeader);
+        if expecting().any(|rule| rule.condition.is_none()) {
+            return self.named();
+        }
+        let conditions = expecting().filter_map(|rule| rule.condition.as_ref());
         conditions.flat_map(|condition| condition.entries(false)).collect()
     }
 
@@ -220,6 +227,14 @@ impl Stage {
         }
         true
     }
+}
+
+/// Returns whether HAProxy reads the next rule after this action. An action can have an argument in parentheses.
+fn goes_on(action: &str) -> bool {
+    let name = action.split('(').next().unwrap_or_default();
+    let counter = name.strip_prefix("track-sc");
+    let tracks = counter.is_some_and(|n| !n.is_empty() && n.bytes().all(|byte| byte.is_ascii_digit()));
+    tracks || GOES_ON.contains(&name)
 }
 
 /// Returns the sources that pass all stages for certain.

@@ -44,23 +44,53 @@ pub(super) struct Line {
     written: String,
 }
 
+/// The defaults sections from which a section takes its settings.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Defaults<'s> {
+    /// The sections in the order in which they apply: a later one overrides an earlier one.
+    pub(super) sections: Vec<&'s Section>,
+    /// The line of a section whose `from` names no defaults section for certain. `None` if every name is known.
+    pub(super) unknown: Option<usize>,
+}
+
 impl Section {
-    /// Returns the `mode` of the section, of its defaults section, or HAProxy's default `tcp`.
+    /// Returns the `mode` of the section, of its defaults sections, or HAProxy's default `tcp`.
     pub(super) fn mode(&self, sections: &[Self]) -> String {
         let said = |section: &Self| {
             let line = section.lines.iter().rev().find(|line| line.word(0) == "mode");
             line.map(|line| line.word(1).to_owned())
         };
-        said(self).or_else(|| said(self.defaults(sections)?)).unwrap_or_else(|| "tcp".to_owned())
+        let inherited = || self.defaults(sections).sections.into_iter().rev().find_map(said);
+        said(self).or_else(inherited).unwrap_or_else(|| "tcp".to_owned())
     }
 
-    /// Returns the defaults section that the section names, or else the last one before it.
-    pub(super) fn defaults<'s>(&self, sections: &'s [Self]) -> Option<&'s Self> {
-        let mut defaults = sections.iter().filter(|section| section.kind == Kind::Defaults);
-        match &self.from {
-            Some(name) => defaults.find(|section| section.name == *name),
-            None => defaults.rfind(|section| section.line < self.line),
+    /// Follows `from` through all levels. A section without `from` takes the settings of the last defaults section
+    /// before it. A defaults section without `from` takes none.
+    pub(super) fn defaults<'s>(&self, sections: &'s [Self]) -> Defaults<'s> {
+        let all = || sections.iter().filter(|section| section.kind == Kind::Defaults);
+        let mut found = Defaults::default();
+        let (mut line, mut from) = (self.line, self.from.as_deref());
+        if from.is_none() && self.kind != Kind::Defaults {
+            let Some(last) = all().rfind(|section| section.line < line) else { return found };
+            found.sections.push(last);
+            (line, from) = (last.line, last.from.as_deref());
         }
+        // Each step leads to an earlier line, as in HAProxy, so a cycle ends as an unknown name.
+        while let Some(name) = from {
+            let mut named = all().filter(|section| section.name == name && !name.is_empty());
+            match (named.next(), named.next()) {
+                (Some(next), None) if next.line < line => {
+                    found.sections.push(next);
+                    (line, from) = (next.line, next.from.as_deref());
+                }
+                _ => {
+                    found.unknown = Some(line);
+                    break;
+                }
+            }
+        }
+        found.sections.reverse();
+        found
     }
 }
 

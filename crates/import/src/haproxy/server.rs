@@ -1,8 +1,11 @@
 //! The servers of a backend.
 
+use std::net::IpAddr;
+
 use portcullis_config::message::message;
 
 use super::global::Global;
+use super::keywords::of_source;
 use super::section::Line;
 use crate::draft::{ClientTls, ServerTrust};
 use crate::notes::Notes;
@@ -108,7 +111,7 @@ const HARMLESS_WITH_VALUE: [&str; 48] = [
     "ssl-min-ver",
 ];
 /// The rest of `HARMLESS_WITH_VALUE`.
-const MORE_WITH_VALUE: [&str; 6] = ["source", "tcp-ut", "track", "usesrc", "weight", "ws"];
+const MORE_WITH_VALUE: [&str; 4] = ["tcp-ut", "track", "weight", "ws"];
 
 /// The parameters of a server.
 #[derive(Default)]
@@ -136,19 +139,19 @@ impl Servers {
         }
         if line.word(0) == "default-server" {
             self.defaults.extend_from_slice(&line.words[1..]);
-            return match Parameters::read(&self.defaults) {
-                Some(_) => Class::Understood,
-                None => Class::unknown(),
-            };
+            return Parameters::read(&self.defaults).map_or_else(|doubt| doubt, |_| Class::Understood);
         }
         let own = line.words.get(3..).unwrap_or_default();
         let words = [self.defaults.as_slice(), own].concat();
-        let Some(parameters) = Parameters::read(&words) else {
-            // The doubt about this line empties `allow`, so no client reaches the address. It stays in the result to
-            // help the operator.
-            let address = address(line.word(2));
-            self.first.extend(address.map(|address| Server { line: line.number, address, tls: None }));
-            return Class::unknown();
+        let parameters = match Parameters::read(&words) {
+            Ok(parameters) => parameters,
+            Err(doubt) => {
+                // The doubt about this line empties `allow`, so no client reaches the address. It stays in the result
+                // to help the operator.
+                let address = address(line.word(2)).ok();
+                self.first.extend(address.map(|address| Server { line: line.number, address, tls: None }));
+                return doubt;
+            }
         };
         match parameters.server(line, global, notes) {
             Ok(server) if parameters.backup => self.last.push(server),
@@ -177,12 +180,21 @@ impl Servers {
 }
 
 impl<'l> Parameters<'l> {
-    /// Reads the parameters. Returns `None` if a word is not known.
-    fn read(words: &'l [String]) -> Option<Self> {
+    /// Reads the parameters.
+    ///
+    /// # Errors
+    /// The class of the line, if a parameter is in doubt.
+    fn read(words: &'l [String]) -> Result<Self, Class> {
         let mut read = Self::default();
-        let mut words = words.iter().map(String::as_str);
-        while let Some(word) = words.next() {
-            match word {
+        let mut rest = words;
+        while let [word, after @ ..] = rest {
+            rest = after;
+            let mut value = || {
+                let (value, after) = rest.split_first().ok_or_else(Class::unknown)?;
+                rest = after;
+                Ok(value.as_str())
+            };
+            match word.as_str() {
                 "backup" => read.backup = true,
                 "no-backup" => read.backup = false,
                 "disabled" => read.disabled = true,
@@ -193,24 +205,33 @@ impl<'l> Parameters<'l> {
                     read.sends_header = true;
                 }
                 "no-send-proxy" | "no-send-proxy-v2" => read.sends_header = false,
-                "verify" => read.verify = Some(words.next()?),
-                "ca-file" => read.ca = Some(words.next()?),
-                "verifyhost" => read.verify_host = Some(words.next()?),
-                "sni" => read.sni = Some(words.next()?),
-                "crt" => read.certificate = Some(words.next()?),
-                "crl-file" => read.crl = Some(words.next()?),
+                "verify" => read.verify = Some(value()?),
+                "ca-file" => read.ca = Some(value()?),
+                "verifyhost" => read.verify_host = Some(value()?),
+                "sni" => read.sni = Some(value()?),
+                "crt" => read.certificate = Some(value()?),
+                "crl-file" => read.crl = Some(value()?),
                 word if HARMLESS.contains(&word) => read.ignored.push(word),
                 word if HARMLESS_WITH_VALUE.contains(&word) || MORE_WITH_VALUE.contains(&word) => {
-                    let value = words.next()?;
+                    let value = value()?;
                     if word == "weight" {
-                        read.is_idle = value == "0";
+                        read.is_idle = value.parse() == Ok(0_u32);
                     }
                     read.ignored.extend([word, value]);
                 }
-                _ => return None,
+                "source" => {
+                    let (source, after) = rest.split_at(source_words(rest));
+                    rest = after;
+                    if let doubt @ Class::Doubtful(_) = of_source(source) {
+                        return Err(doubt);
+                    }
+                    read.ignored.push("source");
+                    read.ignored.extend(source.iter().map(String::as_str));
+                }
+                _ => return Err(Class::unknown()),
             }
         }
-        Some(read)
+        Ok(read)
     }
 
     fn server(&self, line: &Line, global: &Global, notes: &mut Notes) -> Result<Server, &'static str> {
@@ -223,7 +244,7 @@ impl<'l> Parameters<'l> {
         if self.is_idle {
             return Err("with weight 0 it gets no clients");
         }
-        let address = address(line.word(2)).ok_or("not host:port or the path of a socket")?;
+        let address = address(line.word(2))?;
         let tls = if self.ssl { Some(self.tls(line, global, notes)?) } else { None };
         if !self.ignored.is_empty() {
             let why = "the gate probes its upstreams itself and tries their addresses in order";
@@ -267,11 +288,31 @@ impl<'l> Parameters<'l> {
     }
 }
 
-fn address(text: &str) -> Option<String> {
+/// Returns the number of words after `source` that belong to it: an address, and an option with its value.
+fn source_words(words: &[String]) -> usize {
+    match words {
+        [_, option, _, ..] if option == "usesrc" || option == "interface" => 3,
+        words => words.len().min(1),
+    }
+}
+
+/// Reads the address of a server.
+///
+/// # Errors
+/// The reason why the address has no counterpart.
+fn address(text: &str) -> Result<String, &'static str> {
+    const BAD: &str = "not host:port or the path of a socket";
     if let Some(path) = text.strip_prefix("unix@").or_else(|| text.starts_with('/').then_some(text)) {
-        return place::socket_path(path).map(|path| format!("unix:{path}"));
+        return place::socket_path(path).map(|path| format!("unix:{path}")).ok_or(BAD);
     }
     let text = text.strip_prefix("ipv4@").or_else(|| text.strip_prefix("ipv6@")).unwrap_or(text);
-    let (host, port) = text.rsplit_once(':')?;
-    place::address(host, place::port(port)?)
+    let (host, port) = text.rsplit_once(':').unwrap_or((text, ""));
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let is_wildcard = |host: &str| host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_unspecified());
+    if matches!(bare, "" | "*") || is_wildcard(bare) || is_wildcard(text) {
+        return Err(
+            "HAProxy connects to the address that the client connected to: write the address of the server",
+        );
+    }
+    place::port(port).and_then(|port| place::address(host, port)).ok_or(BAD)
 }

@@ -1,5 +1,6 @@
 mod balancers;
 mod carried;
+mod defaults;
 mod doubt;
 
 use proptest::prelude::*;
@@ -213,6 +214,36 @@ fn bind_in_every_form() {
         let Imported { yaml, notes } = import_text(Format::Haproxy, &text, std::path::Path::new("-"));
         assert_eq!(yaml, None, "{bind}: {notes}");
     }
+}
+
+/// HAProxy takes such an address for the one that the client connected to.
+#[test]
+fn servers_at_the_address_of_the_client_are_left_out() {
+    let text = |server: &str| format!("listen a\n bind :6379\n server s {server}\n");
+    for server in [
+        "0.0.0.0:6380",
+        "*:6380",
+        ":6380",
+        "[::]:6380",
+        ":::6380",
+        "ipv4@0.0.0.0:6380",
+        "ipv6@:::6380",
+        "0.0.0.0",
+        "*",
+        "::",
+    ] {
+        let Imported { yaml, notes } =
+            import_text(Format::Haproxy, &text(server), std::path::Path::new("old.conf"));
+        assert_eq!(yaml, None, "{server}: {notes}");
+        assert!(
+            notes.contains("old.conf:3: not carried over")
+                && notes.contains("HAProxy connects to the address that the client"),
+            "{server}: {notes}"
+        );
+    }
+    let imported = haproxy(&(text("0.0.0.0:6380") + " server t 10.0.0.5:6379\n"));
+    assert_eq!(imported.config.upstreams()[0].addresses().len(), 1, "{}", imported.yaml);
+    imported.says("old.conf:3: not carried over: server s 0.0.0.0:6380: HAProxy connects to the address");
 }
 
 #[test]

@@ -96,6 +96,19 @@ fn expect_proxy() {
         "{expect} tcp-request connection reject unless lb or one\n tcp-request session reject unless office\n"
     ));
     assert_eq!(imported.admitted("a", &probes), ["10.1.0.1"]);
+    // If every connection must begin with a header, the peers that the connection rules admit are the senders.
+    for rules in [
+        " tcp-request connection reject unless lb\n tcp-request connection expect-proxy layer4\n",
+        " tcp-request connection expect-proxy layer4\n tcp-request connection reject unless lb\n",
+        " tcp-request connection reject if one\n tcp-request connection reject unless lb or one\n tcp-request connection expect-proxy layer4\n",
+        " tcp-request connection expect-proxy layer4\n tcp-request connection accept if lb\n tcp-request connection reject\n",
+    ] {
+        let imported = listen(&format!("{rules} tcp-request session reject unless office\n"));
+        assert_eq!(imported.admitted("a", &probes), ["10.0.0.1", "10.1.0.1"], "{rules}\n{}", imported.notes);
+        assert_eq!(imported.trusted("a", &probes), ["172.16.0.1"], "{rules}\n{}", imported.yaml);
+        assert!(imported.yaml.contains("only: true"), "{rules}\n{}", imported.yaml);
+        assert!(!imported.notes.contains("no trusted sender"), "{rules}\n{}", imported.notes);
+    }
     // A listener for IPv6 alone accepts IPv4 in the gate. So its lists admit no IPv4 address that connects without a
     // balancer.
     let text = "listen a\n bind :::6379 v6only\n tcp-request connection expect-proxy layer4 if { src 2001:db8::1 172.16.0.1 }\n tcp-request session reject unless { src 10.0.0.0/8 2001:db8::/32 }\n server s 10.0.0.5:6379\n";
@@ -109,6 +122,10 @@ fn expect_proxy() {
         " tcp-request connection expect-proxy layer4 if lb { src_get_gpc0 gt 0 }\n",
         " tcp-request connection expect-proxy layer4\n",
         " tcp-request connection expect-proxy layer4 unless lb\n",
+        " tcp-request connection accept if lb\n tcp-request connection expect-proxy layer4\n",
+        " tcp-request connection reject if office\n tcp-request connection expect-proxy layer4\n",
+        " tcp-request connection reject unless { src 0.0.0.0/0 }\n tcp-request connection expect-proxy layer4\n",
+        " tcp-request connection reject if { src_get_gpc0 gt 0 }\n tcp-request connection reject unless lb\n tcp-request connection expect-proxy layer4\n",
     ] {
         let imported = listen(&format!("{rules} tcp-request session reject unless office\n"));
         assert!(imported.trusted("a", &probes).is_empty(), "{rules}\n{}", imported.yaml);

@@ -131,13 +131,38 @@ fn lists_and_folders_of_certificates_are_left_out() {
 fn socket_files_keep_their_mode() {
     for (bind, printed) in [
         ("/run/a.sock mode 660 group redis", "{unix: \"/run/a.sock\", mode: \"0660\", group: \"redis\"}"),
+        ("/run/a.sock mode 0660 gid 5000", "{unix: \"/run/a.sock\", mode: \"0660\", group: \"5000\"}"),
+        ("/run/a.sock mode 0660 gid 0", "{unix: \"/run/a.sock\", mode: \"0660\", group: \"0\"}"),
+        ("/run/a.sock mode 0660 group redis gid 7", "{unix: \"/run/a.sock\", mode: \"0660\", group: \"7\"}"),
+        ("/run/a.sock gid 5000", "{unix: \"/run/a.sock\", mode: \"0600\", group: \"5000\"}"),
         ("unix@/run/a.sock", "{unix: \"/run/a.sock\", mode: \"0600\"}"),
+        ("/run/a.sock mode 0666", "{unix: \"/run/a.sock\", mode: \"0666\"}"),
         ("/run/a.sock mode 0666 user redis", "{unix: \"/run/a.sock\", mode: \"0666\"}"),
+        ("/run/a.sock mode 0000", "{unix: \"/run/a.sock\", mode: \"0000\"}"),
+        // The group of the process and the owner of the file can be others in the gate.
+        ("/run/a.sock mode 0660", "{unix: \"/run/a.sock\", mode: \"0600\"}"),
+        ("/run/a.sock mode 0606", "{unix: \"/run/a.sock\", mode: \"0600\"}"),
+        ("/run/a.sock mode 0660 uid 5000", "{unix: \"/run/a.sock\", mode: \"0600\"}"),
+        ("/run/a.sock mode 0066 uid 5000", "{unix: \"/run/a.sock\", mode: \"0600\"}"),
+        (
+            "/run/a.sock mode 0060 user x group redis",
+            "{unix: \"/run/a.sock\", mode: \"0600\", group: \"redis\"}",
+        ),
+        ("/run/a.sock mode 0660 uid 5 gid 6", "{unix: \"/run/a.sock\", mode: \"0660\", group: \"6\"}"),
     ] {
         let text = format!("listen a\n bind {bind}\n server x 10.0.0.5:6379\n");
         let Imported { yaml, notes } = import_text(Format::Haproxy, &text, std::path::Path::new("-"));
         let yaml = yaml.unwrap();
         assert!(yaml.contains(&format!("    bind: {printed}\n")), "{bind}\n{yaml}\n{notes}");
+        let less = printed.contains("0600") || bind.contains("user") || bind.contains("uid");
+        assert_eq!(notes.contains("the socket file"), less, "{bind}\n{notes}");
+    }
+    for bind in
+        ["mode 0888", "mode what", "gid redis", "gid 4294967295", "gid -1", "group 5000", "mode 0660 gid"]
+    {
+        let text = format!("listen a\n bind /run/a.sock {bind}\n server x 10.0.0.5:6379\n");
+        let Imported { yaml, notes } = import_text(Format::Haproxy, &text, std::path::Path::new("-"));
+        assert_eq!(yaml, None, "{bind}: {notes}");
     }
 }
 

@@ -90,6 +90,50 @@ fn disabled_sections_are_not_carried_over() {
     }
 }
 
+/// Lines that may refuse any client.
+const UNKNOWN: [&str; 40] = [
+    " what\n",
+    " http-request deny\n",
+    " block if office\n",
+    " tcp-request what accept\n",
+    " tcp-request content lua.check\n",
+    " tcp-request content use-service lua.check\n",
+    " tcp-request content set-src src,map(a)\n",
+    " tcp-request content do-resolve(txn.ip,dns) str(a)\n",
+    " tcp-request content set-mark 5\n",
+    " tcp-request content set-what 5\n",
+    " tcp-request content captured\n",
+    " tcp-request content sc-inc-what(0)\n",
+    " tcp-request content track-sc src\n",
+    " tcp-request content track-scx src\n",
+    " source 0.0.0.0 usesrc clientip\n",
+    " source 0.0.0.0 usesrc client\n",
+    " source 0.0.0.0 usesrc hdr_ip(x-forwarded-for,-1)\n",
+    " source \"$SOURCE\"\n",
+    " server s2 10.0.0.6:6379 source 0.0.0.0 usesrc clientip\n",
+    " server s2 10.0.0.6:6379 source 0.0.0.0 usesrc\n",
+    " server s2 10.0.0.6:6379 check source 0.0.0.0 usesrc client weight 5\n",
+    " default-server source 0.0.0.0 usesrc clientip\n",
+    " tcp-response content reject unless office\n",
+    " tcp-response content close\n",
+    " filter spoe engine gate\n",
+    " dispatch 10.0.0.6:6379\n",
+    " option transparent\n",
+    " option what\n",
+    " monitor-net 10.0.0.0/8\n",
+    " quic-initial reject\n",
+    " use-fcgi-app x\n",
+    " .if defined(X)\n tcp-request content reject\n .endif\n",
+    " .if defined(X)\n default_backend other\n .endif\n",
+    " .if defined(X)\n what\n .else\n log global\n .endif\n",
+    " acl office src \"$OFFICE\"\n",
+    " tcp-request content \"$ACTION\"\n",
+    " disabled \"$X\"\n",
+    " server s2 \"$HOST\"\n",
+    " server s2 10.0.0.6:6379 what\n",
+    " default-server what\n",
+];
+
 /// An unknown line may refuse any client. So may a known line with unknown words.
 #[test]
 fn an_unknown_line_puts_what_it_governs_in_doubt() {
@@ -100,34 +144,7 @@ fn an_unknown_line_puts_what_it_governs_in_doubt() {
     };
     let back = |more: &str| format!("backend b\n{more} server s 10.0.0.5:6379\n");
     assert!(haproxy(&(front("") + &back(""))).admits("f", "10.0.0.1"));
-    for unknown in [
-        " what\n",
-        " http-request deny\n",
-        " block if office\n",
-        " tcp-request what accept\n",
-        " tcp-request content lua.check\n",
-        " tcp-request content use-service lua.check\n",
-        " tcp-request content set-src src,map(a)\n",
-        " tcp-request content do-resolve(txn.ip,dns) str(a)\n",
-        " tcp-response content reject unless office\n",
-        " tcp-response content close\n",
-        " filter spoe engine gate\n",
-        " dispatch 10.0.0.6:6379\n",
-        " option transparent\n",
-        " option what\n",
-        " monitor-net 10.0.0.0/8\n",
-        " quic-initial reject\n",
-        " use-fcgi-app x\n",
-        " .if defined(X)\n tcp-request content reject\n .endif\n",
-        " .if defined(X)\n default_backend other\n .endif\n",
-        " .if defined(X)\n what\n .else\n log global\n .endif\n",
-        " acl office src \"$OFFICE\"\n",
-        " tcp-request content \"$ACTION\"\n",
-        " disabled \"$X\"\n",
-        " server s2 \"$HOST\"\n",
-        " server s2 10.0.0.6:6379 what\n",
-        " default-server what\n",
-    ] {
+    for unknown in UNKNOWN {
         for text in [front(unknown) + &back(""), front("") + &back(unknown)] {
             let Imported { yaml, notes } =
                 import_text(Format::Haproxy, &text, std::path::Path::new("old.conf"));
@@ -149,6 +166,25 @@ fn doubts_about_more_than_one_section() {
         format!("global\n what\n{whole}"),
         format!("global\n lua-load check.lua\n{whole}"),
         format!("global\n default-path origin /\n{whole}"),
+        format!("global\n unix-bind mode 0600\n{whole}"),
+        format!("global\n ssl-default-bind-options strict-sni\n{whole}"),
+        format!("global\n ssl-default-bind-options no-sslv3 \"$OPTIONS\"\n{whole}"),
+        format!("global\n ssl-default-bind-options ssl-min-ver\n{whole}"),
+        format!("global\n harden.reject-privileged-ports.tcp on\n{whole}"),
+        // No word counts as known because of its beginning.
+        format!("global\n max-x y\n{whole}"),
+        format!("global\n maxconnect 5\n{whole}"),
+        format!("global\n ssl-what\n{whole}"),
+        format!("global\n nbx 2\n{whole}"),
+        format!("global\n logs x\n{whole}"),
+        format!("global\n tune.what 1\n{whole}"),
+        format!("global\n insecure-what\n{whole}"),
+        format!("global\n expose-what\n{whole}"),
+        format!("global\n statsx\n{whole}"),
+        format!("global\n users x\n{whole}"),
+        format!("global\n no what\n{whole}"),
+        format!("global\n no\n{whole}"),
+        format!("global\n default-path config more\n{whole}"),
         format!("defaults\n what\n{whole}"),
         format!("defaults\n tcp-request content reject\n{whole}"),
         format!(".if defined(X)\ndefaults\n mode tcp\n.endif\n{whole}"),
@@ -167,7 +203,7 @@ fn doubts_about_more_than_one_section() {
 fn harmless_lines_leave_the_rules_alone() {
     let text = |more: &str| {
         format!(
-            "global\n maxconn 100\n tune.bufsize 16384\n ssl-default-bind-options no-sslv3\n nbthread 2\n .if feature(X)\n tune.maxaccept 10\n .endif\nlisten a\n bind :6379\n tcp-request connection reject unless {{ src 10.0.0.0/8 }}\n server s 10.0.0.5:6379\n{more}"
+            "global\n maxconn 100\n tune.bufsize 16384\n ssl-default-bind-options no-sslv3 ssl-min-ver TLSv1.2 prefer-client-ciphers\n no strict-limits\n log-send-hostname x\n nbthread 2\n .if feature(X)\n tune.maxaccept 10\n .endif\nlisten a\n bind :6379\n tcp-request connection reject unless {{ src 10.0.0.0/8 }}\n server s 10.0.0.5:6379\n{more}"
         )
     };
     for harmless in [
@@ -177,6 +213,9 @@ fn harmless_lines_leave_the_rules_alone() {
         " tcp-request inspect-delay 5s\n tcp-response inspect-delay 5s\n tcp-response content accept\n",
         " tcp-request content set-var(txn.a) src\n tcp-request connection track-sc0 src\n",
         " default-server check inter 2s\n",
+        " default-server source 10.0.0.9 weight 5\n source 10.0.0.9\n",
+        " source 10.0.0.9:0 interface eth0\n server t 10.0.0.6:6379 source 10.0.0.9 interface eth0 check\n",
+        " source 10.0.0.9 usesrc 10.0.0.8\n server t 10.0.0.6:6379 source 0.0.0.0 usesrc 10.0.0.8:0 check\n",
     ] {
         let imported = haproxy(&text(harmless));
         assert_eq!(
