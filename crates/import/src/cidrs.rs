@@ -1,6 +1,7 @@
 //! Lists of addresses in any form: JSON of security groups and cloud ranges, Terraform, plain text.
 
 mod json;
+mod meaning;
 mod text;
 
 use std::path::Path;
@@ -14,24 +15,43 @@ use super::network::{NOWHERE, REDIS_PORT, door, network};
 use super::notes::{Notes, What};
 use super::review::{Class, Review};
 use super::sources::Net;
+use meaning::Meaning;
 
 /// An address or another part of the file that the notes mention.
 enum Found {
-    Allow { line: usize, net: Net },
-    Deny { line: usize, net: Net },
-    Skipped { line: usize, what: Message, why: Message },
+    Allow {
+        line: usize,
+        net: Net,
+    },
+    Deny {
+        line: usize,
+        net: Net,
+    },
+    Skipped {
+        line: usize,
+        what: Message,
+        why: Message,
+    },
+    /// A refusal that cannot be carried over, so that `allow` may be too wide.
+    Doubtful {
+        line: usize,
+        what: Message,
+        why: Message,
+    },
 }
 
 impl Found {
     /// Reads a word that may be an address. Returns `None` if the word does not look like an address.
-    fn of(line: usize, word: &str, deny: bool) -> Option<Self> {
-        match network(word) {
-            Ok(net) if deny => Some(Self::Deny { line, net }),
-            Ok(net) => Some(Self::Allow { line, net }),
-            Err(why) if is_like_an_address(word) => {
-                Some(Self::Skipped { line, what: message!("{}", Masked::of(word)), why: why.into() })
+    fn of(line: usize, word: &str, meaning: Meaning) -> Option<Self> {
+        match (network(word), meaning) {
+            (Ok(net), Meaning::Admits) => Some(Self::Allow { line, net }),
+            (Ok(net), Meaning::Refuses) => Some(Self::Deny { line, net }),
+            (Ok(net), _) => Some(Self::skipped(line, message!("{}", net), meaning.reason())),
+            (Err(_), _) if !is_like_an_address(word) => None,
+            (Err(why), Meaning::Refuses) => {
+                Some(Self::Doubtful { line, what: message!("{}", Masked::of(word)), why: why.into() })
             }
-            Err(_) => None,
+            (Err(why), _) => Some(Self::skipped(line, message!("{}", Masked::of(word)), why)),
         }
     }
 
@@ -41,7 +61,10 @@ impl Found {
 
     fn line(&self) -> usize {
         match self {
-            Self::Allow { line, .. } | Self::Deny { line, .. } | Self::Skipped { line, .. } => *line,
+            Self::Allow { line, .. }
+            | Self::Deny { line, .. }
+            | Self::Skipped { line, .. }
+            | Self::Doubtful { line, .. } => *line,
         }
     }
 }
@@ -50,7 +73,7 @@ impl What for &Found {
     fn message(self, _: &Notes) -> Message {
         match self {
             Found::Allow { net, .. } | Found::Deny { net, .. } => message!("{}", *net),
-            Found::Skipped { what, .. } => what.clone(),
+            Found::Skipped { what, .. } | Found::Doubtful { what, .. } => what.clone(),
         }
     }
 }
@@ -77,7 +100,11 @@ pub(super) fn import(text: &str, path: &Path, draft: &mut Draft, notes: &mut Not
                 }
                 push(&mut allow, *net, Some(group.clone()));
             }
-            Found::Deny { net, .. } => push(&mut deny, *net, None),
+            Found::Deny { line, net } => {
+                notes.remark(*line, message!("{} is in deny: its line or key refuses", *net));
+                push(&mut deny, *net, None);
+            }
+            Found::Doubtful { why, .. } => return Class::doubtful(why.clone()),
         }
         Class::Understood
     });

@@ -1,31 +1,29 @@
 //! JSON: finds every string that is an address or a list of addresses. Objects that are firewall rules are read as
 //! rules.
 
-use portcullis_config::message::message;
+use portcullis_config::message::{Message, message};
 use serde_json::{Map, Value};
 
+use super::meaning::{Meaning, has_ports, has_tcp};
 use super::{Found, has_redis_port, is_like_an_address};
 use crate::network::REDIS_PORT;
 
 /// The line in all notes: the parser of JSON does not report line numbers.
 const LINE: usize = 1;
-/// Parts of the keys whose values contain a description and not a list.
-const PROSE: [&str; 8] = ["desc", "comment", "note", "name", "remark", "owner", "title", "gateway"];
-/// The words in the action of a rule that refuses.
-const REFUSALS: [&str; 5] = ["drop", "deny", "reject", "refuse", "block"];
-/// The values of a rule's protocol that include TCP.
-const PROTOCOLS: [&str; 7] = ["tcp", "6", "-1", "all", "any", "*", ""];
+/// The keys of a rule that say whether it admits, in lower case.
+const ACTIONS: [&str; 9] =
+    ["action", "policy", "ruleaction", "access", "direction", "type", "effect", "mode", "status"];
 
 /// Finds the addresses in a JSON value.
 pub(super) fn find(value: &Value) -> Vec<Found> {
     let mut found = Vec::new();
-    walk(value, "", false, &mut found);
+    walk(value, Meaning::Admits, &mut found);
     found
 }
 
-fn walk(value: &Value, key: &str, deny: bool, found: &mut Vec<Found>) {
+fn walk(value: &Value, meaning: Meaning, found: &mut Vec<Found>) {
     match value {
-        Value::Array(items) => items.iter().for_each(|item| walk(item, key, deny, found)),
+        Value::Array(items) => items.iter().for_each(|item| walk(item, meaning, found)),
         Value::Object(object) => {
             let rule = Rule::of(object);
             if let Some(why) = rule.skipped() {
@@ -35,35 +33,44 @@ fn walk(value: &Value, key: &str, deny: bool, found: &mut Vec<Found>) {
                 return;
             }
             for (key, value) in object {
-                let low = key.to_ascii_lowercase();
-                let elsewhere = low.contains("egress") || low.contains("outbound") || low.starts_with("dest");
-                if elsewhere && holds_addresses(value) {
-                    found.push(Found::skipped(LINE, "addresses", "they are about connections to elsewhere"));
-                } else if !elsewhere {
-                    walk(value, &low, deny || rule.refuses, found);
+                let meaning = meaning.max(rule.meaning).max(Meaning::of(key));
+                match meaning {
+                    Meaning::Elsewhere if holds_addresses(value) => {
+                        found.push(Found::skipped(
+                            LINE,
+                            "addresses",
+                            "they are about connections to elsewhere",
+                        ));
+                    }
+                    Meaning::Elsewhere => {}
+                    _ => walk(value, meaning, found),
                 }
             }
         }
-        Value::String(text) => string(text, key, deny, found),
+        Value::String(text) => string(text, meaning, found),
         _ => {}
     }
 }
 
-fn string(text: &str, key: &str, deny: bool, found: &mut Vec<Found>) {
+fn string(text: &str, meaning: Meaning, found: &mut Vec<Found>) {
     let words = || text.split([',', ';']).map(str::trim).filter(|word| !word.is_empty());
-    let prose = PROSE.iter().any(|prose| key.contains(prose)) || words().any(|word| word.contains(' '));
-    match prose {
-        true if text.split_whitespace().any(is_like_an_address) => {
-            found.push(Found::skipped(LINE, "an address", "it stands in a text that describes something"));
+    if words().any(|word| word.contains(' ')) {
+        if holds_address(text) {
+            let meaning = meaning.max(Meaning::Prose);
+            found.push(Found::skipped(LINE, "an address", meaning.reason()));
         }
-        true => {}
-        false => found.extend(words().filter_map(|word| Found::of(LINE, word, deny))),
+        return;
     }
+    found.extend(words().filter_map(|word| Found::of(LINE, word, meaning)));
+}
+
+fn holds_address(text: &str) -> bool {
+    text.split([',', ';', ' ', '\n', '\t']).any(|word| is_like_an_address(word.trim()))
 }
 
 fn holds_addresses(value: &Value) -> bool {
     match value {
-        Value::String(text) => text.split([',', ';', ' ']).any(|word| is_like_an_address(word.trim())),
+        Value::String(text) => holds_address(text),
         Value::Array(items) => items.iter().any(holds_addresses),
         Value::Object(object) => object.values().any(holds_addresses),
         _ => false,
@@ -72,47 +79,71 @@ fn holds_addresses(value: &Value) -> bool {
 
 /// The fields of an object that make it a firewall rule.
 struct Rule {
-    refuses: bool,
-    outbound: bool,
-    protocol: Option<String>,
+    meaning: Meaning,
+    /// Whether the protocols of the rule include TCP. `None` if the rule names no protocol.
+    tcp: Option<bool>,
     /// Whether the ports of the rule include the port of Redis. `None` if the rule names no ports.
     ports: Option<bool>,
 }
 
 impl Rule {
     fn of(object: &Map<String, Value>) -> Self {
-        let field = |names: &[&str]| {
-            object
-                .iter()
-                .find(|(key, _)| names.contains(&key.to_ascii_lowercase().as_str()))
-                .map(|(_, value)| value)
+        let mut rule = Self { meaning: Meaning::Admits, tcp: None, ports: None };
+        let field = |name: &str| {
+            let named = |key: &str| key.to_ascii_lowercase().replace('_', "") == name;
+            object.iter().find(|(key, _)| named(key)).map(|(_, value)| value)
         };
-        let text = |names: &[&str]| field(names).and_then(Value::as_str).map(str::to_ascii_lowercase);
-        let number = |names: &[&str]| field(names).and_then(Value::as_i64);
-        let action = text(&["action", "policy", "ruleaction", "access"]).unwrap_or_default();
-        let direction = text(&["direction"]).unwrap_or_default();
-        let from = number(&["fromport", "from_port"]);
-        let to = number(&["toport", "to_port"]);
-        let written = text(&["port", "ports", "portrange", "destinationportrange"]);
-        let ports = match (from, to, written) {
-            (Some(from), to, _) => Some(has_redis_port(from, to.unwrap_or(from))),
-            (None, _, Some(text)) => Some(has_ports(&text)),
-            (None, _, None) => None,
-        };
-        Self {
-            refuses: REFUSALS.iter().any(|word| action.contains(word)),
-            outbound: direction.contains("egress") || direction.contains("out"),
-            protocol: text(&["ipprotocol", "ip_protocol", "protocol"]),
-            ports,
+        if let Some(from) = field("fromport").and_then(Value::as_i64) {
+            let to = field("toport").and_then(Value::as_i64).unwrap_or(from);
+            rule.port(has_redis_port(from, to));
         }
+        for (key, value) in object {
+            rule.field(&key.to_ascii_lowercase().replace('_', ""), key, value);
+        }
+        rule
+    }
+
+    fn field(&mut self, low: &str, key: &str, value: &Value) {
+        let meaning = match value {
+            Value::Bool(on) => flag(low, key, *on),
+            Value::String(text) if ACTIONS.contains(&low) => Meaning::of(text),
+            Value::String(text) if low.ends_with("protocol") => {
+                self.tcp = Some(self.tcp.unwrap_or(false) || has_tcp(text));
+                Meaning::Admits
+            }
+            // Google Cloud names the ports of a rule in these lists.
+            Value::Array(items) if low == "allowed" || low == "denied" => {
+                let rules: Vec<Self> = items.iter().filter_map(Value::as_object).map(Self::of).collect();
+                if !rules.is_empty() {
+                    self.port(rules.iter().any(|rule| rule.skipped().is_none()));
+                }
+                if low == "denied" && !rules.is_empty() { Meaning::Refuses } else { Meaning::Admits }
+            }
+            _ if low == "fromport" || low == "toport" || low.starts_with("source") => Meaning::Admits,
+            _ if low.ends_with("port")
+                || low.ends_with("ports")
+                || low.ends_with("portrange")
+                || low.ends_with("portranges") =>
+            {
+                if let Some(has) = includes(value) {
+                    self.port(has);
+                }
+                Meaning::Admits
+            }
+            _ => Meaning::Admits,
+        };
+        self.meaning = self.meaning.max(meaning);
+    }
+
+    fn port(&mut self, includes: bool) {
+        self.ports = Some(self.ports.unwrap_or(false) || includes);
     }
 
     /// Returns the reason why the rule does not concern clients of Redis. `None` if the rule concerns them.
-    fn skipped(&self) -> Option<portcullis_config::message::Message> {
-        let protocol = self.protocol.as_deref().unwrap_or_default();
-        if self.outbound {
-            Some("it is about connections to elsewhere".into())
-        } else if !PROTOCOLS.contains(&protocol) {
+    fn skipped(&self) -> Option<Message> {
+        if self.meaning == Meaning::Elsewhere {
+            Some(self.meaning.reason().into())
+        } else if self.tcp == Some(false) {
             Some("its protocol is not TCP".into())
         } else if self.ports == Some(false) {
             Some(message!("its ports do not include {}", REDIS_PORT))
@@ -122,17 +153,37 @@ impl Rule {
     }
 }
 
-/// Returns whether a list of ports includes the port of Redis. Reads `6379`, `ALL`, `6379,6380`, `6000-7000` and
-/// `6379/6379`.
-fn has_ports(text: &str) -> bool {
-    text.split(',').any(|part| {
-        let part = part.trim();
-        // A minus sign at the beginning, as in `-1`, does not separate two ports.
-        let range = part.split_once('/').or_else(|| part.trim_start_matches('-').split_once('-'));
-        let (from, to) = range.unwrap_or((part, part));
-        match (from.trim().parse(), to.trim().parse()) {
-            (Ok(from), Ok(to)) => has_redis_port(from, to),
-            _ => ["all", "any", "*", ""].contains(&part),
+/// Returns the meaning of a field that is true or false.
+fn flag(low: &str, key: &str, on: bool) -> Meaning {
+    let meaning = Meaning::of(key);
+    match low {
+        "isdefault" | "verifiablepasswordauthentication" => Meaning::Admits,
+        "enabled" | "active" | "allow" | "allowed" | "ingress" if on => Meaning::Admits,
+        "disabled" if !on => Meaning::Admits,
+        _ if matches!(meaning, Meaning::Elsewhere | Meaning::Refuses) => match on {
+            true => meaning,
+            false => Meaning::Admits,
+        },
+        _ => Meaning::Unknown,
+    }
+}
+
+/// Returns whether ports include the port of Redis: a number, a text, a list, or an object such as `{"From": 22, "To":
+/// 22}`. Returns `None` if there is no port.
+fn includes(value: &Value) -> Option<bool> {
+    match value {
+        Value::Number(port) => Some(port.as_i64().is_some_and(|port| has_redis_port(port, port))),
+        Value::String(text) if text.is_empty() => None,
+        Value::String(text) => Some(has_ports(text)),
+        Value::Array(items) => items.iter().filter_map(includes).reduce(|one, other| one || other),
+        Value::Object(object) => {
+            let ends =
+                object.get("From").and_then(Value::as_i64).zip(object.get("To").and_then(Value::as_i64));
+            match ends {
+                Some((from, to)) => Some(has_redis_port(from, to)),
+                None => Some(Rule::of(object).skipped().is_none()),
+            }
         }
-    })
+        _ => None,
+    }
 }
