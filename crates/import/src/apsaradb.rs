@@ -19,7 +19,8 @@ const DEFAULT_GROUP: &str = "default";
 struct Group {
     name: String,
     line: usize,
-    list: String,
+    /// The lists of addresses, each with its line.
+    lists: Vec<(usize, String)>,
     /// The attribute of the group. If it is not empty, the console does not show the group.
     attribute: String,
 }
@@ -72,6 +73,11 @@ pub(super) fn import(text: &str, draft: &mut Draft, notes: &mut Notes) -> Result
 /// Reads the response to DescribeSecurityIps or to DescribeDBInstanceIPArrayList.
 fn of_answer(text: &str, notes: &mut Notes) -> Result<Vec<Group>, Message> {
     let answer: Value = serde_json::from_str(text).map_err(|error| message!("not JSON: {}", error))?;
+    let body = answer.get("body").unwrap_or(&answer);
+    let lists = ["SecurityIpGroups", "Items", "SecurityIpGroup", "DBInstanceIPArray"];
+    if lists.iter().filter(|key| body.get(**key).is_some()).count() > 1 {
+        notes.left_out(1, "a list of groups", "there are several in the file: import each from its own file");
+    }
     let found = groups(&answer);
     let found =
         found.ok_or("there is no SecurityIpGroups.SecurityIpGroup and no Items.DBInstanceIPArray in it")?;
@@ -84,15 +90,27 @@ fn of_answer(text: &str, notes: &mut Notes) -> Result<Vec<Group>, Message> {
             continue;
         };
         let attribute = field(["SecurityIpGroupAttribute", "DBInstanceIPArrayAttribute"]);
-        let list = field(["SecurityIpList", "SecurityIPList"]);
+        let line = line_of(text, name);
+        let list = ["SecurityIpList", "SecurityIPList"].iter().find_map(|name| group.get(name));
         groups.push(Group {
             name: name.to_owned(),
-            line: line_of(text, name),
-            list: list.unwrap_or_default().to_owned(),
+            line,
+            lists: vec![(line, list.map(list_of).unwrap_or_default())],
             attribute: attribute.unwrap_or_default().to_owned(),
         });
     }
     Ok(groups)
+}
+
+/// Returns a list of addresses as text with commas. The list is a text or an array of texts.
+fn list_of(value: &Value) -> String {
+    match value {
+        Value::String(list) => list.clone(),
+        Value::Array(items) => items.iter().map(list_of).collect::<Vec<_>>().join(","),
+        Value::Null => String::new(),
+        // No address: a note follows.
+        other => other.to_string(),
+    }
 }
 
 /// Finds the list of groups in the response, at the top or inside the output of a command line tool. A single group may
@@ -118,6 +136,8 @@ fn groups(answer: &Value) -> Option<Vec<&Value>> {
 fn of_console(text: &str) -> Result<Vec<Group>, Message> {
     let mut groups: Vec<Group> = Vec::new();
     for (line, written) in (1..).zip(text.lines()) {
+        // Input methods for Chinese write these characters.
+        let written = written.replace('，', ",").replace('；', ";").replace('：', ": ");
         let written = written.trim();
         if written.is_empty() || written.starts_with('#') {
             continue;
@@ -127,14 +147,14 @@ fn of_console(text: &str) -> Result<Vec<Group>, Message> {
             _ => (DEFAULT_GROUP, written),
         };
         match groups.iter_mut().find(|group| group.name == name) {
-            Some(group) => group.list = format!("{},{list}", group.list),
+            Some(group) => group.lists.push((line, list.to_owned())),
             None => {
-                let (name, list) = (name.to_owned(), list.to_owned());
-                groups.push(Group { name, line, list, attribute: String::new() });
+                let (name, lists) = (name.to_owned(), vec![(line, list.to_owned())]);
+                groups.push(Group { name, line, lists, attribute: String::new() });
             }
         }
     }
-    let listed = |group: &Group| parts(&group.list).any(|part| network(part).is_ok());
+    let listed = |group: &Group| group.parts().any(|(_, part)| network(part).is_ok());
     match groups.iter().any(listed) {
         true => Ok(groups),
         false => Err("not JSON, and no list of addresses".into()),
@@ -147,31 +167,41 @@ fn is_name(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_lowercase()) && text.chars().all(body)
 }
 
-fn parts(list: &str) -> impl Iterator<Item = &str> {
-    list.split(',').map(str::trim).filter(|entry| !entry.is_empty())
+impl Group {
+    /// Returns the entries of the group, each with its line.
+    fn parts(&self) -> impl Iterator<Item = (usize, &str)> {
+        self.lists.iter().flat_map(|(line, list)| {
+            let parts = list.split(',').map(str::trim).filter(|part| !part.is_empty());
+            parts.map(|part| (*line, part))
+        })
+    }
 }
 
 fn entries(group: &Group, notes: &mut Notes) -> Vec<Entry> {
-    let Group { name, line, list, .. } = group;
-    let written: Vec<&str> = parts(list).collect();
-    if written.as_slice() == ["127.0.0.1"] {
+    let Group { name, .. } = group;
+    let written: Vec<(usize, &str)> = group.parts().collect();
+    if let [(line, "127.0.0.1")] = written.as_slice() {
         let why =
             "alone in its group it means that no client gets in there; here it would admit this machine";
         notes.left_out(*line, message!("127.0.0.1 of group '{}'", Masked::name(name)), why);
         return Vec::new();
     }
     let mut entries: Vec<Entry> = Vec::new();
-    for text in written {
+    for (line, text) in written {
         let what = message!("{} of group '{}'", Masked::of(text), Masked::name(name));
         match network(text) {
             Ok(_) if text == "127.0.0.1" => {
-                notes.left_out(*line, what, "beside other entries it is ignored there");
+                notes.left_out(line, what, "beside other entries it is ignored there");
             }
             Ok(net) if entries.iter().any(|entry| entry.net == net) => {
-                notes.left_out(*line, what, "it stands there twice");
+                notes.left_out(line, what, "it stands there twice");
             }
             Ok(net) => entries.push(Entry { net, origin: "".into(), group: Some(name.clone()) }),
-            Err(why) => notes.left_out(*line, what, why),
+            // A comment or a mask may follow, so the parts are not taken for addresses.
+            Err(_) if text.contains([';', ' ', '\t']) => {
+                notes.left_out(line, what, "it is not one address: write a comma between addresses");
+            }
+            Err(why) => notes.left_out(line, what, why),
         }
     }
     entries

@@ -99,3 +99,33 @@ fn the_text_of_the_console() {
     let names: Vec<&str> = groups.config.policy().groups().map(|group| group.name()).collect();
     assert_eq!(names, ["unix", "office", "staging", "default"]);
 }
+
+/// A comma of any width separates addresses. Another separator causes a note of its line.
+#[test]
+fn separators_of_the_console() {
+    let text = "default: 203.0.113.1,203.0.113.2\noffice：203.0.113.3，203.0.113.4\n203.0.113.6;203.0.113.7\noffice: 203.0.113.8 203.0.113.9\nnot 203.0.113.10\n203.0.113.11 255.255.255.0\n10.0.0.0/33\n";
+    let imported = imported(Format::Apsaradb, text);
+    let probes: Vec<String> = (1..12).map(|host| format!("203.0.113.{host}")).collect();
+    let probes: Vec<&str> = probes.iter().map(String::as_str).collect();
+    assert_eq!(imported.admitted("public", &probes), probes[..4], "{}", imported.notes);
+    for line in [3, 5, 6] {
+        imported.says(&format!("old.conf:{line}: not carried over: "));
+    }
+    imported.says("old.conf:4: not carried over: ");
+    imported.says("of group 'office': it is not one address: write a comma between addresses");
+    imported.says("old.conf:7: not carried over: 10.0.0.0/33 of group 'default'");
+}
+
+#[test]
+fn lists_in_json_are_not_lost() {
+    let one = imported(
+        Format::Apsaradb,
+        r#"[{"DBInstanceIPArrayName":"default","SecurityIPList":["203.0.113.1","203.0.113.2"]}]"#,
+    );
+    assert_eq!(one.admitted("public", &["203.0.113.1", "203.0.113.2"]).len(), 2);
+    let two = imported(
+        Format::Apsaradb,
+        r#"{"DBInstanceIPArray":[{"DBInstanceIPArrayName":"default","SecurityIPList":"203.0.113.1"}],"SecurityIpGroups":{"SecurityIpGroup":[{"SecurityIpGroupName":"x","SecurityIpList":"203.0.113.2"}]}}"#,
+    );
+    two.says("old.conf:1: not carried over: a list of groups: there are several in the file");
+}
