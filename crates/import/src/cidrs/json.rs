@@ -111,6 +111,15 @@ impl Rule {
                 self.tcp = Some(self.tcp.unwrap_or(false) || has_tcp(text));
                 Meaning::Admits
             }
+            // A word such as `blacklist` under an unknown key.
+            Value::String(text)
+                if Meaning::of(key) != Meaning::Prose
+                    && !low.starts_with("dest")
+                    && !holds_address(text)
+                    && matches!(Meaning::of(text), Meaning::Refuses | Meaning::Elsewhere) =>
+            {
+                Meaning::Unknown
+            }
             // Google Cloud names the ports of a rule in these lists.
             Value::Array(items) if low == "allowed" || low == "denied" => {
                 let rules: Vec<Self> = items.iter().filter_map(Value::as_object).map(Self::of).collect();

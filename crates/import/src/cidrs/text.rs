@@ -137,8 +137,9 @@ impl Block {
 
     /// Reads a line without an address: a property of the block, or a heading.
     fn without_address(&mut self, line: &Line, meaning: Meaning) {
-        // The heading of the table that `ufw status` prints.
-        if line.words == ["To", "Action", "From"] {
+        // The heading of the table that `ufw status` prints, and the policies of chains that `iptables-save` prints.
+        let is_policy = |words: &[String]| matches!(words, [chain, policy, ..] if chain.starts_with(':') && ["ACCEPT", "DROP"].contains(&policy.as_str()));
+        if line.words == ["To", "Action", "From"] || line.words == ["*filter"] || is_policy(&line.words) {
             return;
         }
         let Some((key, values)) = line.words.split_first() else { return };
