@@ -230,6 +230,30 @@ impl<S: BuildHasher> Sources<S> {
         self.table.values().filter(|record| record.blocked_until > now).count()
     }
 
+    /// Returns the sources that are blocked, each with the end of its block, those whose block ends last first, and at
+    /// most `at_most` of them. Reads all sources.
+    #[must_use]
+    pub fn blocks(&self, now: Duration, at_most: usize) -> Vec<(Source, Duration)> {
+        let now = nanos(now);
+        let blocks = self.table.iter().filter(|(_, record)| record.blocked_until > now);
+        let mut blocks: Vec<_> = blocks.map(|(source, record)| (record.blocked_until, *source)).collect();
+        blocks.sort_unstable_by(|one, other| other.cmp(one));
+        blocks.truncate(at_most);
+        blocks.into_iter().map(|(until, source)| (source, Duration::from_nanos(until))).collect()
+    }
+
+    /// Ends the block of a source and forgets its failed logins. Returns whether the source was blocked.
+    pub fn unblock(&mut self, source: Source, now: Duration) -> bool {
+        if self.blocked_until(source, now).is_none() {
+            return false;
+        }
+        self.change(source, now, |record| {
+            record.blocked_until = 0;
+            record.failures = Vec::new();
+        })
+        .is_some()
+    }
+
     /// Returns the number of sources in the table.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -290,3 +290,23 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_block_is_listed_until_it_is_ended() {
+    let mut sources = sources(10);
+    block(&mut sources, source(1), at(0));
+    block(&mut sources, source(2), at(10));
+    sources.login_failed(source(3), None, b"1", at(10));
+    assert_eq!(sources.blocks(at(10), 10), [(source(2), at(610)), (source(1), at(600))]);
+    assert_eq!(sources.blocks(at(10), 1), [(source(2), at(610))]);
+    assert_eq!(sources.blocks(at(605), 10), [(source(2), at(610))]);
+
+    assert!(sources.unblock(source(1), at(20)));
+    assert!(!sources.unblock(source(1), at(20)), "the block has ended");
+    assert!(!sources.unblock(source(3), at(20)), "the source was not blocked");
+    assert!(!sources.unblock(source(4), at(20)), "the source is unknown");
+    assert_eq!(sources.blocks(at(20), 10), [(source(2), at(610))]);
+    // Its failures are forgotten as well: one more does not block it again.
+    assert_eq!(sources.login_failed(source(1), None, b"1", at(20)), LoginFailure::Counted(1));
+    drop(sources.admit(source(1), at(20)).unwrap());
+}
