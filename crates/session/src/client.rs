@@ -58,7 +58,7 @@ pub use self::step::{CloseReason, Delivery, PendingLogin, ReplyAction, Standing,
 use self::upstream::Upstream;
 use crate::ids::SessionKey;
 use crate::link::{Link, Part, PoolKey, PushKind, Subscribed, Unavailable};
-use crate::local::clients::{Findings, Inquiry, Listed};
+use crate::local::clients::{ClientFacts, Findings, Inquiry, Listed};
 use crate::observe::{Host, Observer, Peer};
 use crate::pending::ReplyKind;
 use crate::plan::Plan;
@@ -406,6 +406,11 @@ impl Session {
     /// Accepts the answer to [`Session::inquiry`]. `None` means that the caller could not collect the answer.
     pub fn informed(&mut self, findings: Option<&Findings>) {
         self.state.informed(findings);
+    }
+
+    /// Returns the client as the operator sees it.
+    pub fn facts<P: Peer>(&self, peer: &P) -> ClientFacts {
+        self.state.facts(peer)
     }
 
     /// Returns the client as the inquiry of `asker` sees it.

@@ -32,7 +32,7 @@ pub use link::{
     Incoming, Link, LinkFault, MAX_LISTED, MAX_WHOLE_REPLY, Part, PoolKey, Preamble, PushKind, Subscribed,
     Subscriptions, Unavailable,
 };
-pub use local::{Action, Filter, Findings, Inquiry, Listed};
+pub use local::{Action, ClientFacts, Filter, Findings, Inquiry, Listed};
 pub use observe::{Attempt, Authenticator, Denial, Denied, Host, Observer, Peer};
 pub use pending::MAX_RUNS;
 pub use plan::{Auth, Plan};

@@ -5,4 +5,4 @@ pub(crate) mod clients;
 pub(crate) mod hello;
 pub(crate) mod rewrite;
 
-pub use self::clients::{Action, Filter, Findings, Inquiry, Listed};
+pub use self::clients::{Action, ClientFacts, Filter, Findings, Inquiry, Listed};

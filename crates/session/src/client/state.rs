@@ -20,7 +20,7 @@ use super::verdict::Verdict;
 use crate::ids::SessionKey;
 use crate::link::{PoolKey, Preamble, Stage, Subscribed, Subscriptions, Unavailable};
 use crate::local::client_info::{ClientInfo, Masked, View};
-use crate::local::clients::{Findings, Inquiry, Listed};
+use crate::local::clients::{ClientFacts, Findings, Inquiry, Listed};
 use crate::local::hello::DEFAULT_USER;
 use crate::observe::Peer;
 use crate::pending::{Local, PendingReplies};
@@ -517,6 +517,24 @@ impl State {
             queued: self.transaction.queued(),
             narrow: self.plan().has_rules(),
             masked: if self.plan().is_public() { Masked::Local } else { Masked::None },
+        }
+    }
+
+    /// Returns the client as the operator sees it.
+    pub(super) fn facts<P: Peer>(&self, peer: &P) -> ClientFacts {
+        let view = self.view(peer);
+        let info = self.profile.as_ref().map(|profile| profile.info());
+        let Subscriptions { channels, patterns, shards } = view.subscriptions;
+        ClientFacts {
+            user: self.acts_as().map(str::to_owned),
+            name: info.map(|info| info.name().to_owned()).unwrap_or_default(),
+            library: info.map(ClientInfo::library).unwrap_or_default(),
+            db: view.db,
+            resp3: view.resp3,
+            subscriptions: [channels, patterns, shards].into_iter().fold(0, u64::saturating_add),
+            monitors: view.monitors,
+            blocks: view.blocks,
+            in_transaction: view.queued.is_some(),
         }
     }
 

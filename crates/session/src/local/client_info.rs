@@ -122,6 +122,17 @@ impl ClientInfo {
         Names { name: &self.name, lib_name: &self.lib_name, lib_ver: &self.lib_ver }
     }
 
+    /// Returns the name of the client.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns the library of the client and its version.
+    pub(crate) fn library(&self) -> String {
+        let (name, version) = (&self.lib_name, &self.lib_ver);
+        if version.is_empty() { name.to_string() } else { format!("{name} {version}") }
+    }
+
     /// Returns the bytes of memory.
     pub(crate) fn held(&self) -> usize {
         self.name.len() + self.lib_name.len() + self.lib_ver.len()

@@ -52,6 +52,29 @@ pub struct Listed {
     pub(crate) view: ListedView,
 }
 
+/// The facts about one client that the operator sees.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClientFacts {
+    /// The user as which the client's commands run. `None` if the gate does not know the user.
+    pub user: Option<String>,
+    /// The name that the client gave itself. Empty if it has none, or if the gate does not answer CLIENT for it.
+    pub name: String,
+    /// The client library and its version, with the same restriction as `name`.
+    pub library: String,
+    /// The database that the client has selected, with the same restriction as `name`.
+    pub db: u64,
+    /// Whether the client uses RESP3.
+    pub resp3: bool,
+    /// The number of channels, patterns and shard channels that the client is subscribed to.
+    pub subscriptions: u64,
+    /// Whether the client has sent MONITOR.
+    pub monitors: bool,
+    /// Whether a blocking command of the client may be pending.
+    pub blocks: bool,
+    /// Whether the client is inside MULTI.
+    pub in_transaction: bool,
+}
+
 /// The properties that a filter compares.
 #[derive(Clone, Debug)]
 pub(crate) struct ListedView {
