@@ -19,7 +19,7 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub(crate) use self::labels::{
@@ -45,6 +45,27 @@ pub(crate) struct Metrics {
     registry: Registry,
     dropped: Vec<LineCounter>,
     process: Process,
+    settings: Mutex<Settings>,
+}
+
+/// The values of the configuration in force that the page shows beside what they limit.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Settings {
+    /// The limit of bytes in buffers.
+    pub buffers: u64,
+    /// The certificates that the proxy shows.
+    pub certificates: Vec<Certificate>,
+}
+
+/// The end of the certificate of a listener or an upstream. Of several, it is that of the first to expire.
+#[derive(Clone, Debug)]
+pub(crate) struct Certificate {
+    /// `listener` or `upstream`.
+    pub owner: &'static str,
+    /// The name of the listener or the upstream.
+    pub name: String,
+    /// The end in seconds since 1970.
+    pub not_after: i64,
 }
 
 /// A function that returns the number of lines that the log or the audit trail has dropped.
@@ -71,6 +92,7 @@ impl Metrics {
             registry: Registry::default(),
             dropped,
             process: Process::new(),
+            settings: Mutex::default(),
         })
     }
 
@@ -96,6 +118,15 @@ impl Metrics {
     /// Records the state of the host names of groups.
     pub(crate) fn set_names(&self, counts: NameCounts) {
         self.cold.set_names(counts);
+    }
+
+    /// Records the settings of the configuration in force.
+    pub(crate) fn set_settings(&self, settings: Settings) {
+        *self.settings.lock().unwrap_or_else(PoisonError::into_inner) = settings;
+    }
+
+    fn settings(&self) -> Settings {
+        self.settings.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Returns the bytes in the buffers of all workers.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
+use portcullis_acl::UnixSeconds;
 use rustls::client::ResolvesClientCert;
 use rustls::pki_types::ServerName;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
@@ -20,6 +21,7 @@ pub struct ClientTls {
     config: Arc<ClientConfig>,
     name: Option<ServerName<'static>>,
     identity: bool,
+    not_after: Option<UnixSeconds>,
     pinned: bool,
     fingerprint: [u8; 32],
 }
@@ -49,8 +51,9 @@ impl ClientTls {
             None => builder.with_no_client_auth(),
             Some(identity) => builder.with_client_cert_resolver(resolver(identity.key())),
         };
+        let not_after = identity.and_then(Identity::not_after);
         let (config, identity) = (Arc::new(config), identity.is_some());
-        Ok(Self { config, name, identity, pinned, fingerprint: fingerprint.finish() })
+        Ok(Self { config, name, identity, not_after, pinned, fingerprint: fingerprint.finish() })
     }
 
     /// The name that the certificate of the server at `address` must have; `None`: it has no name, and none was given.
@@ -68,6 +71,11 @@ impl ClientTls {
     /// Whether there is a certificate to show.
     pub fn has_identity(&self) -> bool {
         self.identity
+    }
+
+    /// The end of the validity of the certificate to show; `None`: there is none.
+    pub fn not_after(&self) -> Option<UnixSeconds> {
+        self.not_after
     }
 
     /// The configuration for rustls.

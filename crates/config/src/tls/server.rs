@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
+use portcullis_acl::UnixSeconds;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use rustls::server::{
     ClientHello, NoServerSessionStorage, ResolvesServerCert, ServerSessionMemoryCache, VerifierBuilderError,
@@ -29,6 +30,7 @@ pub struct ServerTls {
     name_from: Option<NameFrom>,
     /// The fingerprints of its own certificates.
     pins: BTreeSet<Pin>,
+    not_after: Option<UnixSeconds>,
     fingerprint: [u8; 32],
 }
 
@@ -37,6 +39,7 @@ pub struct ServerTls {
 pub struct Identity {
     key: Arc<CertifiedKey>,
     names: Vec<String>,
+    not_after: Option<UnixSeconds>,
 }
 
 /// The client certificates that are trusted.
@@ -60,6 +63,7 @@ impl ServerTls {
     pub fn new(identities: Vec<Identity>, clients: Option<Clients>) -> Result<Self, VerifierBuilderError> {
         let fingerprint = fingerprint(&identities, clients.as_ref());
         let pins = identities.iter().filter_map(|identity| identity.key.cert.first()).map(Pin::of).collect();
+        let not_after = identities.iter().filter_map(Identity::not_after).min();
         let provider = provider();
         let verifier = match &clients {
             None => WebPkiClientVerifier::no_client_auth(),
@@ -82,7 +86,7 @@ impl ServerTls {
             config.send_tls13_tickets = TICKETS;
         }
         let name_from = clients.and_then(|clients| clients.name_from);
-        Ok(Self { config: Arc::new(config), name_from, pins, fingerprint })
+        Ok(Self { config: Arc::new(config), name_from, pins, not_after, fingerprint })
     }
 
     /// The name in the certificate of a client, if the client showed one: `chain` begins with its own.
@@ -99,6 +103,11 @@ impl ServerTls {
     /// Whether certificates say which user a client is.
     pub fn names_users(&self) -> bool {
         self.name_from.is_some()
+    }
+
+    /// The end of the validity of the certificate that expires first; `None`: there is no certificate.
+    pub fn not_after(&self) -> Option<UnixSeconds> {
+        self.not_after
     }
 
     /// The configuration for rustls.
@@ -138,9 +147,16 @@ impl Identity {
     /// # Errors
     /// The key cannot be used, or it is not the certificate's ([`Error::InconsistentKeys`]).
     pub fn new(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<Self, Error> {
-        let names = chain.first().and_then(Facts::of).map(|facts| facts.names).unwrap_or_default();
+        let facts = chain.first().and_then(Facts::of);
+        let not_after = facts.as_ref().map(|facts| facts.not_after);
+        let names = facts.map(|facts| facts.names).unwrap_or_default();
         let key = Arc::new(CertifiedKey::from_der(chain, key, &provider())?);
-        Ok(Self { key, names })
+        Ok(Self { key, names, not_after })
+    }
+
+    /// The end of the validity of its own certificate; `None`: the certificate cannot be read.
+    pub fn not_after(&self) -> Option<UnixSeconds> {
+        self.not_after
     }
 
     /// The names it is for, in small letters.

@@ -9,7 +9,7 @@ use portcullis_config::Config;
 use super::logins::Logins;
 use crate::generation::listener::{Listener, ListenerState};
 use crate::generation::seats::Seat;
-use crate::metrics::{Metrics, Names, Series};
+use crate::metrics::{Certificate, Metrics, Names, Series, Settings};
 
 /// The generation in force, readable by any thread.
 #[derive(Debug)]
@@ -87,6 +87,11 @@ impl Generation {
             workers,
             config,
         };
+        for listener in &generation.listeners {
+            let limit = listener.settings().limits().clients().min(generation.clients);
+            listener.state().series().set_limit(limit);
+        }
+        metrics.set_settings(settings(&generation.config));
         generation.tell_metrics(crate::clock::wall_clock());
         generation
     }
@@ -163,6 +168,22 @@ impl Generation {
             series.set(entries, group.next_expiry(now).map(|until| until.0));
         }
     }
+}
+
+fn settings(config: &Config) -> Settings {
+    let of_listeners = config.listeners().iter().filter_map(|listener| {
+        Some(("listener", listener.name(), listener.tls().and_then(|tls| tls.not_after())?))
+    });
+    let of_upstreams = config.upstreams().iter().filter_map(|upstream| {
+        Some(("upstream", upstream.name(), upstream.tls().and_then(|tls| tls.not_after())?))
+    });
+    let certificate = |(owner, name, not_after): (&'static str, &str, UnixSeconds)| Certificate {
+        owner,
+        name: name.to_owned(),
+        not_after: not_after.0,
+    };
+    let certificates = of_listeners.chain(of_upstreams).map(certificate).collect();
+    Settings { buffers: config.limits().buffers(), certificates }
 }
 
 fn names(config: &Config) -> Names {

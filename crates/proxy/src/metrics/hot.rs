@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use portcullis_resp::command::CommandId;
 
-use super::Metrics;
 use super::error_prefix::PREFIXES;
 use super::histogram::{self, BUCKETS};
 use super::labels::{
@@ -17,6 +16,7 @@ use super::labels::{
 use super::series::{GroupSeries, ListenerSeries, Series, UpstreamSeries};
 use super::text::{Kind, Page};
 use super::worker::{CommandStats, ListenerStats};
+use super::{Certificate, Metrics};
 
 pub(super) fn render(metrics: &Metrics, page: &mut Page) {
     let Series { listeners, upstreams, groups } = metrics.registry.shown();
@@ -51,6 +51,8 @@ fn connections(listeners: &[Arc<ListenerSeries>], page: &mut Page) {
         // A close that is counted between the two sums must not make the gauge negative.
         page.sample("", &[("listener", &listener.name)], opened.saturating_sub(closed));
     }
+    page.family("portcullis_limit_clients", Kind::Gauge, "The limit of connected clients.");
+    each(listeners, page, ListenerSeries::limit);
     page.family(
         "portcullis_connections_accepted_total",
         Kind::Counter,
@@ -161,9 +163,7 @@ fn errors(listeners: &[Arc<ListenerSeries>], page: &mut Page) {
     for listener in listeners {
         for (place, prefix) in PREFIXES.iter().enumerate() {
             let n = listener.sum(|stats| &stats.errors[place]);
-            if n > 0 {
-                page.sample("", &[("listener", &listener.name), ("error", prefix)], n);
-            }
+            page.sample("", &[("listener", &listener.name), ("error", prefix)], n);
         }
     }
 }
@@ -309,6 +309,17 @@ fn render_views(upstreams: &[Arc<UpstreamSeries>], page: &mut Page) {
 fn workers(metrics: &Metrics, page: &mut Page) {
     page.family("portcullis_buffers_bytes", Kind::Gauge, "Bytes in buffers for data in flight.");
     page.sample("", &[], metrics.buffer_bytes());
+    let settings = metrics.settings();
+    page.family("portcullis_limit_buffers_bytes", Kind::Gauge, "The limit of bytes in buffers.");
+    page.sample("", &[], settings.buffers);
+    page.family(
+        "portcullis_tls_certificate_not_after_timestamp_seconds",
+        Kind::Gauge,
+        "Unix time at which the first certificate of a listener or an upstream expires, in seconds.",
+    );
+    for Certificate { owner, name, not_after } in &settings.certificates {
+        page.sample("", &[("owner", owner), ("name", name)], not_after);
+    }
     page.family("portcullis_worker_sessions", Kind::Gauge, "Clients of each worker.");
     for (index, worker) in metrics.workers.iter().enumerate() {
         page.sample("", &[("worker", &index.to_string())], worker.sessions());
@@ -356,7 +367,7 @@ impl Sums {
 }
 
 impl ListenerSeries {
-    fn sum(&self, pick: impl Fn(&ListenerStats) -> &AtomicU64) -> u64 {
+    pub(super) fn sum(&self, pick: impl Fn(&ListenerStats) -> &AtomicU64) -> u64 {
         self.workers.iter().map(|stats| pick(stats).load(Relaxed)).fold(0, u64::wrapping_add)
     }
 }

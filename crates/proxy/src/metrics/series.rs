@@ -30,6 +30,7 @@ pub(crate) struct ListenerSeries {
     shadow_denied: AtomicU64,
     auth_failures: AtomicU64,
     blocked: AtomicU64,
+    limit: AtomicU64,
 }
 
 impl ListenerSeries {
@@ -42,6 +43,7 @@ impl ListenerSeries {
             shadow_denied: AtomicU64::new(0),
             auth_failures: AtomicU64::new(0),
             blocked: AtomicU64::new(0),
+            limit: AtomicU64::new(0),
         }
     }
 
@@ -70,6 +72,11 @@ impl ListenerSeries {
         self.blocked.store(sources, Relaxed);
     }
 
+    /// Sets the limit of clients.
+    pub(crate) fn set_limit(&self, clients: u64) {
+        self.limit.store(clients, Relaxed);
+    }
+
     /// Returns the bytes that clients have got from the upstream.
     pub(crate) fn bytes_from_upstream(&self) -> u64 {
         let bytes =
@@ -83,6 +90,10 @@ impl ListenerSeries {
 
     pub(super) fn blocked(&self) -> u64 {
         self.blocked.load(Relaxed)
+    }
+
+    pub(super) fn limit(&self) -> u64 {
+        self.limit.load(Relaxed)
     }
 
     pub(super) fn accepted_total(&self) -> u64 {
@@ -203,7 +214,8 @@ impl GroupSeries {
         self.entries.load(Relaxed)
     }
 
-    pub(super) fn hits(&self) -> u64 {
+    /// Returns the number of decisions by the group's entries.
+    pub(crate) fn hits(&self) -> u64 {
         self.hits.load(Relaxed)
     }
 

@@ -4,10 +4,11 @@ use std::thread;
 
 use portcullis_resp::command::{CommandId, lookup, lookup_subcommand};
 
+use super::error_prefix::PREFIXES;
 use super::*;
 
 /// The metric families of this page, all of which are part of the contract.
-const FAMILIES: [&str; 39] = [
+const FAMILIES: [&str; 42] = [
     "portcullis_build_info",
     "portcullis_auth_failures_total",
     "portcullis_buffers_bytes",
@@ -28,11 +29,14 @@ const FAMILIES: [&str; 39] = [
     "portcullis_group_next_expiry_timestamp_seconds",
     "portcullis_host_entries",
     "portcullis_host_lookups_total",
+    "portcullis_limit_buffers_bytes",
+    "portcullis_limit_clients",
     "portcullis_log_lines_dropped_total",
     "portcullis_sessions_carried_total",
     "portcullis_sessions_dropped_total",
     "portcullis_shadow_denied_total",
     "portcullis_sources_blocked",
+    "portcullis_tls_certificate_not_after_timestamp_seconds",
     "portcullis_upstream_connections",
     "portcullis_upstream_errors_total",
     "portcullis_upstream_failovers_total",
@@ -208,7 +212,9 @@ fn closed_sets_start_at_zero_and_open_ended_ones_empty() {
         ("portcullis_worker_sessions{", 1),
         ("portcullis_commands_total", 0),
         ("portcullis_command_duration_seconds", 0),
-        ("portcullis_error_replies_total", 0),
+        ("portcullis_error_replies_total{", 2 * PREFIXES.len()),
+        ("portcullis_limit_clients{", 2),
+        ("portcullis_tls_certificate_not_after_timestamp_seconds", 0),
         ("portcullis_group_next_expiry_timestamp_seconds", 0),
     ] {
         assert_eq!(page.with_prefix(series), count, "{series}");
