@@ -8,6 +8,7 @@
 mod gather;
 mod line;
 mod queue;
+mod recent;
 mod sink;
 mod writer;
 
@@ -18,7 +19,7 @@ use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use portcullis_acl::{ClientAddr, Rule};
 use portcullis_config::{AuditPath, Overflow};
@@ -26,9 +27,12 @@ use thiserror::Error;
 
 use crate::metrics::{ClosedReason, LineCounter, RefusedReason};
 
+pub(crate) use self::recent::RefusedSource;
+
 use self::gather::{Gather, Gathered};
 use self::line::{Line, LineSource, RuleFacts};
 use self::queue::Queue;
+use self::recent::Recent;
 use self::sink::{Shown, Sink};
 use self::writer::Writer;
 
@@ -38,6 +42,7 @@ pub(crate) struct Audit(Arc<Inner>);
 
 struct Inner {
     gather: Mutex<Gather>,
+    recent: Mutex<Recent>,
     queue: Queue,
     /// A new output, to which the writer changes when it handles the next reopen request.
     replacement: Mutex<Option<Sink>>,
@@ -120,8 +125,9 @@ impl Audit {
     }
 
     fn start_on(sink: Sink, on_overflow: Overflow) -> Result<Self, AuditError> {
-        let gather = Mutex::default();
-        let inner = Arc::new(Inner { gather, queue: Queue::new(on_overflow), replacement: Mutex::default() });
+        let (gather, recent) = (Mutex::default(), Mutex::default());
+        let inner =
+            Arc::new(Inner { gather, recent, queue: Queue::new(on_overflow), replacement: Mutex::default() });
         let writer = Writer::new(Arc::clone(&inner), sink);
         let thread = thread::Builder::new().name("audit".into());
         thread.spawn(move || writer.run()).map_err(AuditError::Thread)?;
@@ -156,6 +162,7 @@ impl Audit {
         reason: RefusedReason,
         rule: Option<&Rule<'_>>,
     ) {
+        self.0.recent().add(source, listener, reason, SystemTime::now());
         if self.0.gather().add(source, listener, reason, rule, Instant::now()) == Gathered::First {
             self.0.queue.push(&self.0.refusal(
                 LineSource::One(source),
@@ -165,6 +172,11 @@ impl Audit {
                 1,
             ));
         }
+    }
+
+    /// Returns the sources that were refused last, the latest first.
+    pub(crate) fn refused_last(&self) -> Vec<RefusedSource> {
+        self.0.recent().list()
     }
 
     /// Reports the end of an admitted connection.
@@ -232,6 +244,10 @@ impl fmt::Debug for Inner {
 impl Inner {
     fn gather(&self) -> std::sync::MutexGuard<'_, Gather> {
         self.gather.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn recent(&self) -> std::sync::MutexGuard<'_, Recent> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Logs one refusal, or several as one, and returns the line for the audit trail.
