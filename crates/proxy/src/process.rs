@@ -1,9 +1,11 @@
 //! The state that all threads share.
 
+pub(crate) mod channels;
 pub(crate) mod expiries;
 #[cfg_attr(not(test), expect(dead_code, reason = "the watcher of sentinels and the sessions use all of it"))]
 pub(crate) mod hints;
 pub(crate) mod questions;
+pub(crate) mod roster;
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -14,6 +16,7 @@ use portcullis_session::Findings;
 use self::expiries::Expiries;
 use self::hints::HintBoard;
 use self::questions::{Question, Questions};
+use self::roster::{Matter, Roster, Rosters};
 use crate::audit::{Audit, AuditError};
 use crate::generation::seats::Seat;
 use crate::generation::store::{Generation, Store};
@@ -34,6 +37,8 @@ pub(crate) struct Process {
     pub expiries: Expiries,
     /// The channels through which a worker asks all workers about their clients.
     pub questions: Questions,
+    /// The channels through which the operator asks all workers about their clients.
+    pub rosters: Rosters,
     /// The hints of sessions to the watchers of the upstreams.
     pub hints: HintBoard,
 }
@@ -52,9 +57,10 @@ impl Process {
         let first = Generation::first(config, &metrics, room);
         metrics.config_read(ReloadResult::Applied, SystemTime::now());
         let seats = Arc::new(Seat::new(first.clients()));
-        let questions = Questions::new(first.workers());
+        let (questions, rosters) = (Questions::new(first.workers()), Rosters::new(first.workers()));
         let (store, expiries) = (Store::new(Arc::new(first)), Expiries::default());
-        Ok(Self { store, seats, metrics, audit, expiries, questions, hints: HintBoard::default() })
+        let hints = HintBoard::default();
+        Ok(Self { store, seats, metrics, audit, expiries, questions, rosters, hints })
     }
 
     /// Asks all workers about their clients and returns their findings. Returns `None` if too many other questions
@@ -62,6 +68,11 @@ impl Process {
     pub(crate) async fn ask(self: Arc<Self>, question: Arc<Question>) -> Option<Findings> {
         let sessions = |worker| self.metrics.worker(worker).sessions();
         self.questions.ask(question, sessions).await
+    }
+
+    /// Asks all workers on behalf of the operator. Returns `None` if another such question takes too long.
+    pub(crate) async fn ask_as_operator(&self, matter: Matter) -> Option<Roster> {
+        self.rosters.ask(matter, |worker| self.metrics.worker(worker).sessions()).await
     }
 }
 

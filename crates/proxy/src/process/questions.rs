@@ -5,13 +5,12 @@
 //! session waits for another session, and nothing on the command path is locked.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_session::{Action, Findings, Inquiry, Listed};
-use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::time::{Instant, timeout, timeout_at};
 
+use super::channels::{Channels, Patience, WorkerPart};
 use crate::log::LogThrottle;
 
 /// The most lines of a list. Redis has no limit; this is its default for `maxclients`.
@@ -35,26 +34,7 @@ const AT_ONCE: usize = 4;
 const MAX_WAIT: Duration = Duration::from_secs(1);
 
 /// The channels through which one worker sends questions to all workers.
-#[derive(Debug)]
-pub(crate) struct Questions {
-    workers: Box<[mpsc::Sender<Ask>]>,
-    /// The queues that the workers have not taken yet.
-    queues: Mutex<Box<[Option<Asks>]>>,
-    /// The turns of the questions in progress.
-    turns: Semaphore,
-}
-
-/// The queue of the questions to one worker.
-pub(crate) type Asks = mpsc::Receiver<Ask>;
-
-/// A question to one worker.
-#[derive(Debug)]
-pub(crate) struct Ask {
-    question: Arc<Question>,
-    /// The time after which an answer would come too late.
-    until: Instant,
-    answer: oneshot::Sender<Part>,
-}
+pub(crate) type Questions = Channels<Question, Part>;
 
 /// A question about all clients in a scope.
 #[derive(Debug)]
@@ -108,15 +88,7 @@ pub(crate) struct Part {
 impl Questions {
     /// Creates the channels for this number of workers.
     pub(crate) fn new(workers: usize) -> Self {
-        let channels = (0..workers).map(|_| mpsc::channel(AT_ONCE));
-        let (senders, queues): (Vec<_>, Vec<_>) =
-            channels.map(|(sender, queue)| (sender, Some(queue))).unzip();
-        Self { workers: senders.into(), queues: Mutex::new(queues.into()), turns: Semaphore::new(AT_ONCE) }
-    }
-
-    /// Returns the queue of the worker with this index. The first call returns the queue; later calls return `None`.
-    pub(crate) fn take(&self, index: usize) -> Option<Asks> {
-        self.queues.lock().unwrap_or_else(PoisonError::into_inner).get_mut(index)?.take()
+        Self::with_turns(workers, AT_ONCE)
     }
 
     /// Asks all workers and collects their answers. `sessions` returns the number of clients of a worker; it is
@@ -126,42 +98,20 @@ impl Questions {
         question: Arc<Question>,
         sessions: impl Fn(usize) -> u64,
     ) -> Option<Findings> {
-        let turn = timeout(MAX_WAIT, self.turns.acquire()).await.ok()?.ok()?;
-        let end = Instant::now() + WITHIN;
-        let mut answers = Vec::new();
-        for worker in &self.workers {
-            let (answer, answered) = oneshot::channel();
-            // Sending fails if the worker does not empty its queue or has ended.
-            let _ = worker.try_send(Ask { question: Arc::clone(&question), until: end - MARGIN, answer });
-            answers.push(answered);
-        }
         let mut whole = Part::default();
-        for (index, answered) in answers.into_iter().enumerate() {
-            match timeout_at(end, answered).await {
-                Ok(Ok(part)) => whole.add(part),
-                Ok(Err(_)) | Err(_) => whole.missing += sessions(index),
-            }
-        }
-        drop(turn);
+        let patience = Patience { turn: MAX_WAIT, within: WITHIN, margin: MARGIN };
+        self.collect(Arc::clone(&question), patience, |index, part| match part {
+            Some(part) => whole.add(part),
+            None => whole.miss(sessions(index)),
+        })
+        .await?;
         Some(whole.findings(&question))
     }
 }
 
-impl Ask {
-    /// Returns the question.
-    pub(crate) fn question(&self) -> &Question {
-        &self.question
-    }
-
-    /// Returns whether an answer would come too late.
-    pub(crate) fn is_over(&self) -> bool {
-        self.answer.is_closed() || Instant::now() >= self.until
-    }
-
-    /// Answers with the findings of one worker.
-    pub(crate) fn answer(self, part: Part) {
-        // The client that asked may have disconnected.
-        let _ = self.answer.send(part);
+impl WorkerPart for Part {
+    fn miss(&mut self, clients: u64) {
+        self.missing += clients;
     }
 }
 
@@ -175,11 +125,6 @@ pub(crate) enum Effect {
 }
 
 impl Part {
-    /// Counts clients that were not looked at.
-    pub(crate) fn miss(&mut self, clients: u64) {
-        self.missing += clients;
-    }
-
     /// Adds a client to the findings if the question selects the client. Returns the worker's action on the client.
     pub(crate) fn take(&mut self, question: &Question, client: Listed) -> Effect {
         let Question { inquiry, asker, .. } = question;

@@ -33,7 +33,10 @@ pub(crate) async fn run(
 ) {
     let worker = Rc::new(Worker::new(process, index));
     if let Some(asks) = worker.process.questions.take(index) {
-        spawn_local(clients::answer(Rc::clone(&worker), asks));
+        spawn_local(clients::answer(Rc::clone(&worker), asks, clients::look));
+    }
+    if let Some(asks) = worker.process.rosters.take(index) {
+        spawn_local(clients::answer(Rc::clone(&worker), asks, clients::look_for_operator));
     }
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

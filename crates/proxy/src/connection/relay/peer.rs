@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
-use portcullis_session::{Findings, Link, Listed, Peer, Session, Subscriptions, Verb};
+use portcullis_session::{Findings, Link, Peer, Session, Subscriptions, Verb};
 
 use super::Relay;
 use crate::clock::Clock;
 use crate::net::stream::Stream;
 use crate::process::questions::{Login, Question};
 use crate::worker::Worker;
-use crate::worker::clients::Listable;
+use crate::worker::clients::{Asked, KnownClient, Listable, Told};
 use crate::worker::table::Entry;
 
 /// The session's question about other clients, while the answer is pending.
@@ -124,8 +124,19 @@ impl Peer for Known<'_> {
 }
 
 impl Listable for Relay {
-    fn listed(&self, question: &Question) -> Option<Listed> {
+    fn tell(&self, asked: Asked<'_>) -> Option<Told> {
         let entry = &self.guard.entry;
+        let peer = Known {
+            entry,
+            client: self.client.stream(),
+            link: self.lanes.own.link(),
+            since: self.guard.since,
+            clock: &self.worker.resources.clock,
+        };
+        let question = match asked {
+            Asked::Operator => return Some(Told::Operator(KnownClient::of(&self.session, &peer))),
+            Asked::Client(question) => question,
+        };
         let is_in_scope = self.target.upstream.name() == question.upstream
             && match &question.only {
                 None => true,
@@ -137,17 +148,10 @@ impl Listable for Relay {
         if !is_in_scope {
             return None;
         }
-        let known = Known {
-            entry,
-            client: self.client.stream(),
-            link: self.lanes.own.link(),
-            since: self.guard.since,
-            clock: &self.worker.resources.clock,
-        };
-        let mut listed = self.session.listed(&known, &question.inquiry, question.asker);
+        let mut listed = self.session.listed(&peer, &question.inquiry, question.asker);
         if self.lanes.server() != question.server {
             listed.blocked_as = None;
         }
-        Some(listed)
+        Some(Told::Client(listed))
     }
 }

@@ -1,4 +1,5 @@
 use portcullis_session::Filter;
+use tokio::time::Instant;
 
 use super::*;
 
