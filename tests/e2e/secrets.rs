@@ -171,6 +171,9 @@ fn check_admin_endpoint(gate: &Gate) {
         "/api/groups/office",
         "/api/explain?ip=127.0.0.1&user=alice&command=GET%20app:1",
         "/api/clients",
+        "/api/sources",
+        "/api/config",
+        "/openapi.json",
         "/nosuch",
     ] {
         for token in [TOKEN, "wrong"] {

@@ -11,6 +11,7 @@ mod histogram;
 mod hot;
 mod labels;
 mod process;
+mod sample;
 mod series;
 mod text;
 mod views;
@@ -26,6 +27,7 @@ pub(crate) use self::labels::{
     ClosedReason, DeniedReason, Direction, RefusedReason, ReloadResult, UpstreamErrorKind, UpstreamState,
     command_label,
 };
+pub(crate) use self::sample::{ListenerSample, Sample, Work};
 pub(crate) use self::series::{ListenerSeries, Series, UpstreamSeries};
 pub(crate) use self::text::CONTENT_TYPE;
 pub(crate) use self::views::ViewSeries;

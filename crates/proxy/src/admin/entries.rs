@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use portcullis_config::edit::{
@@ -18,7 +17,8 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::AdminState;
-use super::api::{ask_for_reload, problem};
+use super::answers::{Body, Segment, problem};
+use super::api::ask_for_reload;
 use crate::clock::wall_clock;
 use crate::generation::explain::moment;
 use crate::run_on_thread::run_on_thread;
@@ -97,13 +97,9 @@ pub(super) struct Remove {
 
 pub(super) async fn add(
     State(state): State<Arc<AdminState>>,
-    Path(group): Path<String>,
-    body: Result<Json<Add>, JsonRejection>,
+    Segment(group): Segment,
+    Body(asked): Body<Add>,
 ) -> Response {
-    let Json(asked) = match body {
-        Ok(asked) => asked,
-        Err(rejection) => return problem(rejection.status(), "body", &rejection.body_text()),
-    };
     let entries = match asked.entries() {
         Ok(entries) => entries,
         Err(fault) => return fault.into_response(),
@@ -116,13 +112,9 @@ pub(super) async fn add(
 
 pub(super) async fn remove(
     State(state): State<Arc<AdminState>>,
-    Path(group): Path<String>,
-    body: Result<Json<Remove>, JsonRejection>,
+    Segment(group): Segment,
+    Body(asked): Body<Remove>,
 ) -> Response {
-    let Json(asked) = match body {
-        Ok(asked) => asked,
-        Err(rejection) => return problem(rejection.status(), "body", &rejection.body_text()),
-    };
     let cidrs = match asked.cidr.read(|text| NewEntry::parse(text).map(|entry| entry.cidr())) {
         Ok(cidrs) => cidrs,
         Err(fault) => return fault.into_response(),

@@ -1,16 +1,63 @@
 //! Decides which requests are answered.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
 
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use portcullis_acl::ClientAddr;
 use portcullis_config::{Admin, AdminBind};
 use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-/// Paths that need no token: monitoring and orchestrators use them and cannot keep a secret.
-const OPEN: [&str; 3] = ["/metrics", "/live", "/ready"];
+use super::attempts::Attempts;
+use super::sessions::{SessionKey, Sessions};
+
+/// Paths that need no token. Monitoring and orchestrators use the first three and cannot keep a secret. The others are
+/// the page, which holds no data.
+const OPEN: [&str; 6] = ["/metrics", "/live", "/ready", "/", "/app.js", "/app.css"];
+
+/// The path where a browser trades the token for a cookie. Its handler looks at the token.
+pub(super) const SESSION_PATH: &str = "/api/session";
+
+/// A header that a form of another page cannot send. A browser asks before a script of another origin may send it, and
+/// the answer is no.
+const CHANGE_HEADER: &str = "x-portcullis";
+
+/// The right with which a request is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    /// The path is open, or the configuration has no token: a client may read what is no secret.
+    Reader,
+    /// The request has the token, or the cookie of a session: it may read and change everything.
+    Operator(Credential),
+}
+
+/// The proof that a request is an operator's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Credential {
+    /// The token with this digest.
+    Token([u8; 32]),
+    /// The cookie of this session.
+    Session(SessionKey),
+}
+
+impl Access {
+    /// Returns whether the request is an operator's.
+    pub(super) fn is_operator(self) -> bool {
+        matches!(self, Self::Operator(_))
+    }
+}
+
+/// The facts of a request on which the guard decides.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Knock<'a> {
+    pub(super) method: &'a Method,
+    pub(super) uri: &'a Uri,
+    pub(super) headers: &'a HeaderMap,
+    pub(super) from: ClientAddr,
+}
 
 #[derive(Debug)]
 pub(super) struct Guard {
@@ -48,27 +95,104 @@ impl Guard {
         Self { loopback, open, token: token.map(digest) }
     }
 
-    /// Whether the request may be answered.
+    /// Returns the right with which the request is answered.
     ///
     /// # Errors
-    /// It may not, and why.
-    pub(super) fn check(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
+    /// The request is refused, and the reason.
+    pub(super) fn check(
+        &self,
+        knock: Knock<'_>,
+        sessions: &Sessions,
+        attempts: &Attempts,
+    ) -> Result<Access, Refusal> {
+        let Knock { method, uri, headers, .. } = knock;
         if !self.is_for_us(uri, headers) {
             return Err(Refusal::Host);
         }
-        if OPEN.contains(&uri.path()) {
-            return Ok(());
+        let reads = matches!(*method, Method::GET | Method::HEAD);
+        if reads && OPEN.contains(&uri.path()) {
+            return Ok(Access::Reader);
         }
-        if matches!(*method, Method::GET | Method::HEAD) {
-            return if self.has_token(headers) { Ok(()) } else { Err(Refusal::Token) };
-        }
-        if is_foreign(headers) {
+        if !reads && is_foreign(headers) {
             return Err(Refusal::Origin);
         }
         if self.token.is_none() {
-            return Err(Refusal::NoToken);
+            return if reads { Ok(Access::Reader) } else { Err(Refusal::NoToken) };
         }
-        if self.has_token(headers) { Ok(()) } else { Err(Refusal::Token) }
+        if *method == Method::POST && uri.path() == SESSION_PATH {
+            return Ok(Access::Reader);
+        }
+        let credential = self.credential(knock, sessions, attempts)?;
+        if !reads && matches!(credential, Credential::Session(_)) && !headers.contains_key(CHANGE_HEADER) {
+            return Err(Refusal::Header);
+        }
+        Ok(Access::Operator(credential))
+    }
+
+    /// Returns the token or the session of a request.
+    fn credential(
+        &self,
+        knock: Knock<'_>,
+        sessions: &Sessions,
+        attempts: &Attempts,
+    ) -> Result<Credential, Refusal> {
+        let mut presented = knock.headers.get_all(header::AUTHORIZATION).iter();
+        match (presented.next(), presented.next()) {
+            (None, _) => {
+                sessions.of(knock.headers, Instant::now()).map(Credential::Session).ok_or(Refusal::Token)
+            }
+            (Some(one), None) => {
+                let token = one.to_str().ok().and_then(bearer).ok_or(Refusal::Token)?;
+                self.verify(token, knock.from, attempts)
+            }
+            (Some(_), Some(_)) => Err(Refusal::Token),
+        }
+    }
+
+    /// Compares a token with the configured one, and counts a wrong one for its source.
+    ///
+    /// # Errors
+    /// [`Refusal::Token`]; [`Refusal::NoToken`] if no token is configured; [`Refusal::Wait`] after many wrong tokens.
+    pub(super) fn verify(
+        &self,
+        token: &str,
+        from: ClientAddr,
+        attempts: &Attempts,
+    ) -> Result<Credential, Refusal> {
+        let Some(expected) = &self.token else { return Err(Refusal::NoToken) };
+        if let Some(left) = attempts.wait(from) {
+            return Err(Refusal::Wait(left));
+        }
+        let presented = digest(token);
+        if presented.ct_eq(expected).into() {
+            return Ok(Credential::Token(presented));
+        }
+        attempts.wrong(from, token.as_bytes());
+        Err(Refusal::Token)
+    }
+
+    /// Returns whether an access that was granted before still holds: its token is the current one, or its session is
+    /// open.
+    pub(super) fn still_holds(&self, access: Access, sessions: &Sessions) -> bool {
+        match access {
+            Access::Reader => self.token.is_none(),
+            Access::Operator(Credential::Token(digest)) => {
+                self.token.is_some_and(|token| token.ct_eq(&digest).into())
+            }
+            Access::Operator(Credential::Session(key)) => {
+                self.token.is_some() && sessions.is_open(&key, Instant::now())
+            }
+        }
+    }
+
+    /// Returns whether a token is configured.
+    pub(super) fn has_token(&self) -> bool {
+        self.token.is_some()
+    }
+
+    /// Returns whether `other` has the same token, or none like this one.
+    pub(super) fn is_same_token(&self, other: &Self) -> bool {
+        self.token == other.token
     }
 
     fn is_for_us(&self, uri: &Uri, headers: &HeaderMap) -> bool {
@@ -77,13 +201,6 @@ impl Guard {
         let mut named = headers.get_all(header::HOST).iter().map(host);
         named.all(|host| host.is_some_and(|host| means_us(&host, bound)))
             && uri.host().is_none_or(|host| means_us(host, bound))
-    }
-
-    fn has_token(&self, headers: &HeaderMap) -> bool {
-        let Some(expected) = &self.token else { return true };
-        let mut presented = headers.get_all(header::AUTHORIZATION).iter();
-        let (Some(one), None) = (presented.next(), presented.next()) else { return false };
-        one.to_str().ok().and_then(bearer).is_some_and(|token| digest(token).ct_eq(expected).into())
     }
 }
 
@@ -102,13 +219,32 @@ pub(super) enum Refusal {
     /// A page of another origin makes the browser of an operator send the request.
     #[error("changes from pages of another origin are refused")]
     Origin,
+    /// The request has the cookie of a session, and may come from a form of another page.
+    #[error("a change with the cookie needs the header X-Portcullis: 1")]
+    Header,
+    /// The source has sent too many wrong tokens.
+    #[error("too many wrong tokens: try again in {} s", .0.as_secs().max(1))]
+    Wait(Duration),
 }
 
 impl Refusal {
     pub(super) fn status(self) -> StatusCode {
         match self {
             Self::Token => StatusCode::UNAUTHORIZED,
-            Self::Host | Self::NoToken | Self::Origin => StatusCode::FORBIDDEN,
+            Self::Wait(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Host | Self::NoToken | Self::Origin | Self::Header => StatusCode::FORBIDDEN,
+        }
+    }
+
+    /// Returns the word for programs.
+    pub(super) fn kind(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            Self::Token => "token",
+            Self::NoToken => "no_token",
+            Self::Origin => "origin",
+            Self::Header => "header",
+            Self::Wait(_) => "wait",
         }
     }
 }

@@ -5,22 +5,25 @@ use std::future::Future;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use axum::Router;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use portcullis_acl::ClientAddr;
 use portcullis_config::{AdminBind, Tcp};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
 use crate::net::socket::{BindError, SocketFile, listen_tcp, listen_unix};
 
-use super::AdminState;
 use super::routes::router;
+use super::{AdminState, events};
 
 /// A monitor, a person or two and an orchestrator need fewer; each takes a descriptor from the clients' share.
 const MAX_CONNECTIONS: usize = 32;
@@ -69,7 +72,7 @@ impl Bound {
     }
 }
 
-/// Answers until `shutdown`, and runs the upkeep of the metrics; then closes open connections. Needs a runtime with
+/// Answers until `shutdown`, and runs the upkeep of the metrics and the sampling for the page; then closes open connections. Needs a runtime with
 /// I/O and time.
 ///
 /// # Errors
@@ -81,6 +84,7 @@ pub(crate) async fn serve(
 ) -> io::Result<()> {
     let listener = Listener::of(&bound)?;
     let mut upkeep = pin!(Arc::clone(&state.process.metrics).run_upkeep());
+    let mut sampling = pin!(events::run(Arc::clone(&state)));
     let router = router(state);
     let mut open = Open::default();
     let mut shutdown = pin!(shutdown);
@@ -88,8 +92,9 @@ pub(crate) async fn serve(
         tokio::select! {
             () = &mut shutdown => return Ok(()),
             () = &mut upkeep => {}
+            () = &mut sampling => {}
             accepted = listener.accept(&router) => match accepted {
-                Ok(connection) => open.add(connection),
+                Ok((connection, task)) => open.add(connection, task),
                 Err(error) => {
                     tracing::debug!(%error, "the admin endpoint cannot accept connections");
                     sleep(ACCEPT_PAUSE).await;
@@ -113,47 +118,110 @@ impl Listener {
         })
     }
 
-    async fn accept(&self, router: &Router) -> io::Result<AbortHandle> {
-        let router = router.clone();
-        Ok(match self {
-            Self::Tcp(listener) => tokio::spawn(answer(listener.accept().await?.0, router)).abort_handle(),
-            Self::Unix(listener) => tokio::spawn(answer(listener.accept().await?.0, router)).abort_handle(),
-        })
+    async fn accept(&self, router: &Router) -> io::Result<(Connection, AbortHandle)> {
+        let (connection, task) = match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                let connection = Connection::new(ClientAddr::from_socket(peer));
+                (connection.clone(), tokio::spawn(answer(stream, connection, router.clone())))
+            }
+            Self::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                let connection = Connection::new(ClientAddr::unix());
+                (connection.clone(), tokio::spawn(answer(stream, connection, router.clone())))
+            }
+        };
+        Ok((connection, task.abort_handle()))
+    }
+}
+
+/// One connection of the endpoint, as its handler sees it.
+#[derive(Clone, Debug)]
+pub(super) struct Connection {
+    from: ClientAddr,
+    state: Arc<ConnectionState>,
+}
+
+#[derive(Debug, Default)]
+struct ConnectionState {
+    /// Whether the answer has no end, because it shows events.
+    lasts: AtomicBool,
+    stop: Notify,
+}
+
+impl Connection {
+    pub(super) fn new(from: ClientAddr) -> Self {
+        Self { from, state: Arc::default() }
+    }
+
+    /// Returns the address of the client.
+    pub(super) fn from(&self) -> ClientAddr {
+        self.from
+    }
+
+    /// Keeps the connection open for longer than a request may take, until [`Self::stop`].
+    pub(super) fn keep_open(&self) {
+        self.state.lasts.store(true, Relaxed);
+    }
+
+    /// Closes the connection, even if its client does not read.
+    pub(super) fn stop(&self) {
+        self.state.stop.notify_one();
+    }
+
+    fn lasts(&self) -> bool {
+        self.state.lasts.load(Relaxed)
+    }
+
+    /// Waits until the connection must be closed.
+    async fn over(&self) {
+        if timeout(CONNECTION_TIMEOUT, self.state.stop.notified()).await.is_err() && self.lasts() {
+            self.state.stop.notified().await;
+        }
     }
 }
 
 /// Serves one request: keeping connections open would let an idle one take a slot.
-async fn answer(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, router: Router) {
-    let connection = http1::Builder::new()
+async fn answer(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    connection: Connection,
+    router: Router,
+) {
+    let service = TowerToHyperService::new(router.layer(Extension(connection.clone())));
+    let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(MAX_HEADER_BYTES)
         .keep_alive(false)
         .half_close(true)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    // Whatever went wrong, it is the other side's, and closing is all there is to do.
-    let _ = timeout(CONNECTION_TIMEOUT, connection).await;
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::select! {
+        // Whatever went wrong, it is the other side's, and closing is all there is to do.
+        _ = served => {}
+        () = connection.over() => {}
+    }
 }
 
 /// The connections that are open, oldest first.
 #[derive(Default)]
-struct Open(VecDeque<AbortHandle>);
+struct Open(VecDeque<(Connection, AbortHandle)>);
 
 impl Open {
-    /// An honest request is over within milliseconds, so the oldest of too many is one that is held open.
-    fn add(&mut self, connection: AbortHandle) {
-        self.0.retain(|open| !open.is_finished());
+    /// An honest request is over within milliseconds, so the oldest of too many is one that is held open. Connections
+    /// that show events are few, and are not closed for others.
+    fn add(&mut self, connection: Connection, task: AbortHandle) {
+        self.0.retain(|(_, open)| !open.is_finished());
         while self.0.len() >= MAX_CONNECTIONS {
-            if let Some(oldest) = self.0.pop_front() {
-                oldest.abort();
-            }
+            let oldest = self.0.iter().position(|(open, _)| !open.lasts());
+            let Some((_, oldest)) = oldest.and_then(|place| self.0.remove(place)) else { break };
+            oldest.abort();
         }
-        self.0.push_back(connection);
+        self.0.push_back((connection, task));
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.iter().for_each(AbortHandle::abort);
+        self.0.iter().for_each(|(_, task)| task.abort());
     }
 }

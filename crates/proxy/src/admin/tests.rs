@@ -111,9 +111,16 @@ fn the_routes_that_exist() {
         head.contains("x-content-type-options: nosniff") && head.contains("cache-control: no-store"),
         "{head}"
     );
-    assert!(served.get("/").2.contains("/metrics"));
+    for (path, kind) in [("/", "text/html"), ("/app.js", "text/javascript"), ("/app.css", "text/css")] {
+        let (status, head, body) = served.get(path);
+        assert!(
+            status == 200 && head.contains(&format!("content-type: {kind}")) && !body.is_empty(),
+            "{head}"
+        );
+        assert!(head.contains("script-src 'self'; style-src 'self'; connect-src 'self'"), "{head}");
+    }
     assert_eq!(served.get("/nonexistent").0, 404);
-    assert_eq!(served.status("POST /live HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"), 405);
+    assert!(served.get("/api/nonexistent").2.contains("\"error\":\"path\""));
     assert_eq!(served.status("HEAD /live HTTP/1.1\r\nHost: localhost\r\n\r\n"), 200);
 
     let (status, head, body) = served.get("/metrics");
@@ -182,12 +189,12 @@ fn only_names_of_this_machine_are_answered() {
 }
 
 #[test]
-fn with_a_token_only_three_routes_are_open() {
+fn with_a_token_only_monitoring_and_the_page_are_open() {
     let served = Served::start("{bind: '127.0.0.1:0', token: {file: token}}");
     let index = |authorization: &str| {
-        served.ask(&format!("GET / HTTP/1.1\r\nHost: localhost\r\n{authorization}\r\n"))
+        served.ask(&format!("GET /api/groups HTTP/1.1\r\nHost: localhost\r\n{authorization}\r\n"))
     };
-    for path in ["/live", "/metrics"] {
+    for path in ["/live", "/metrics", "/", "/app.js", "/app.css"] {
         assert_eq!(served.get(path).0, 200, "{path}");
     }
     assert_eq!(served.get("/ready").0, 503);
@@ -301,6 +308,39 @@ fn a_reload_is_asked_for_and_its_report_is_the_answer() {
     for asking in [waiting, post(&served)] {
         let (status, _, body) = read_answer(asking);
         assert!(status == 503 && body.contains("\"error\":\"stopping\""), "{body}");
+    }
+}
+
+/// The description of the API has exactly the routes that exist.
+#[test]
+fn the_description_has_every_route_and_method() {
+    let described: serde_json::Value = serde_json::from_str(page::OPENAPI).unwrap();
+    assert_eq!(described["openapi"], "3.1.0");
+    assert_eq!(described["info"]["version"], env!("CARGO_PKG_VERSION"));
+    let mut expected = std::collections::BTreeSet::new();
+    for (path, methods, _) in routes::routes() {
+        expected.extend(methods.iter().map(|method| format!("{method} {path}")));
+    }
+    let paths = described["paths"].as_object().unwrap();
+    let found = paths.iter().flat_map(|(path, methods)| {
+        methods.as_object().unwrap().keys().map(move |method| format!("{method} {path}"))
+    });
+    assert_eq!(found.collect::<std::collections::BTreeSet<_>>(), expected);
+}
+
+/// The methods that [`routes::routes`] names are those that are answered.
+#[test]
+fn a_route_has_the_methods_that_it_names_and_no_others() {
+    let mut served = Served::start("{bind: '127.0.0.1:0', token: {file: token}}");
+    served.asked.close();
+    let token = "Authorization: Bearer a-token-of-some-length-0123456789";
+    for (path, methods, _) in routes::routes().into_iter().filter(|(path, ..)| *path != "/api/events") {
+        let path = path.replace("{id}", "1").replace("{group}", "office");
+        for method in ["get", "post", "delete", "put"] {
+            let head = format!("{} {path} HTTP/1.1\r\nHost: localhost\r\n{token}\r\n", method.to_uppercase());
+            let status = served.status(&format!("{head}Content-Length: 0\r\n\r\n"));
+            assert_eq!(status != 405, methods.contains(&method), "{method} {path}: {status}");
+        }
     }
 }
 

@@ -47,10 +47,14 @@ pub(crate) struct Request {
     pub answer: oneshot::Sender<Report>,
 }
 
-/// The admin endpoint, as far as a reload changes it.
-pub(crate) trait FollowsToken: std::fmt::Debug {
+/// The admin endpoint, as far as it follows reloads.
+pub(crate) trait FollowsReloads: std::fmt::Debug {
     /// From now on it is the token of `admin` that counts.
     fn follow(&self, admin: &Admin);
+    /// These are the files of the configuration in force.
+    fn read_from(&self, files: &[ConfigFile]);
+    /// A reload has ended.
+    fn reloaded(&self, report: &Report);
 }
 
 /// The reloader: it knows all parts that a configuration changes.
@@ -67,7 +71,7 @@ pub(crate) struct Reloader {
     workers: Vec<mpsc::Sender<Order>>,
     watchers: Watchers,
     names: HostNames,
-    admin: Option<Arc<dyn FollowsToken>>,
+    admin: Option<Arc<dyn FollowsReloads>>,
     /// Current listen addresses, whatever later configurations say.
     admin_bind: Option<AdminBind>,
     writers: Writers,
@@ -86,7 +90,7 @@ pub(crate) struct Reach {
     /// The host names of groups.
     pub names: HostNames,
     /// The admin endpoint, if there is one.
-    pub admin: Option<Arc<dyn FollowsToken>>,
+    pub admin: Option<Arc<dyn FollowsReloads>>,
 }
 
 impl Reloader {
@@ -97,6 +101,9 @@ impl Reloader {
         let origin = first.config().origin().clone();
         let admin_bind = first.config().admin().map(|admin| admin.bind().clone());
         let Reach { acceptor, workers, watchers, names, admin } = reach;
+        if let Some(admin) = &admin {
+            admin.read_from(&sources);
+        }
         let (in_force, last) = (sources.clone(), sources);
         let writers = Writers::default();
         let mut held = Held::new(first.config().path());
@@ -157,6 +164,9 @@ impl Reloader {
             }
         };
         self.process.audit.event(&report);
+        if let Some(admin) = &self.admin {
+            admin.reloaded(&report);
+        }
         report.log();
         report
     }
@@ -195,6 +205,9 @@ impl Reloader {
                 }
                 let report = self.resolve_and_put_in_force(trigger, &current, config).await;
                 if report.result() == ReloadResult::Applied {
+                    if let Some(admin) = &self.admin {
+                        admin.read_from(&sources);
+                    }
                     self.in_force = sources;
                 }
                 report

@@ -46,6 +46,23 @@ impl SourceTable {
         if self.limited.load(Relaxed) { self.lock().blocked(self.now()) } else { 0 }
     }
 
+    /// Returns the blocked sources with the time that is left of each block, the longest first, and at most `at_most` of
+    /// them.
+    pub(crate) fn blocks(&self, at_most: usize) -> Vec<(Source, Duration)> {
+        if !self.limited.load(Relaxed) {
+            return Vec::new();
+        }
+        let now = self.now();
+        let blocks = self.lock().blocks(now, at_most);
+        blocks.into_iter().map(|(source, until)| (source, until.saturating_sub(now))).collect()
+    }
+
+    /// Ends the block of a source. Returns whether the source was blocked.
+    pub(crate) fn unblock(&self, source: Source) -> bool {
+        let now = self.now();
+        self.lock().unblock(source, now)
+    }
+
     /// Counts a new client of the source `from`.
     ///
     /// # Errors

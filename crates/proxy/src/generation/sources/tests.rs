@@ -61,3 +61,19 @@ fn without_limits_nothing_is_kept() {
     assert_eq!(table.login_failed(from(1), None, b"x"), None);
     assert!(table.lock().is_empty());
 }
+
+#[test]
+fn a_block_can_be_ended() {
+    let minute = Duration::from_secs(60);
+    let auth_failures = Rate::new(2, minute);
+    let table = table(SourceLimits { auth_failures, block_for: minute, ..SourceLimits::default() });
+    for password in [b"one", b"two"] {
+        let _ = table.login_failed(from(1), None, password);
+    }
+    let blocks = table.blocks(10);
+    let [(source, left)] = blocks.as_slice() else { panic!("{blocks:?}") };
+    assert_eq!(*source, Source::of(from(1)).unwrap());
+    assert!(*left <= minute && *left > minute / 2, "{left:?}");
+    assert!(table.unblock(*source) && !table.unblock(*source));
+    assert!(!table.is_blocked(from(1)) && table.blocks(10).is_empty());
+}

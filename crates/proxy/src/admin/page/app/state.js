@@ -1,0 +1,15 @@
+// The status page. It shows what the API answers. Data gets into the page as text only, never as markup.
+
+const $ = (id) => document.getElementById(id);
+const VIEWS = ["overview", "clients", "access", "configuration"];
+const STATUS_EVERY = 10_000;
+const LISTS_EVERY = 5_000;
+const PAGE = 50;
+
+// What the page knows.
+let status = null;
+let sample = null;
+let groups = [];
+let stream = null;
+let pages = [0]; // The `after` of each page of clients that was shown; the last one is on the screen.
+let lastRefresh = 0;
