@@ -228,6 +228,15 @@ step_presented() {
     tests/clients/presented.sh
 }
 
+# The status page in a real browser. If the libraries cannot be fetched, the step says NOT CHECKED.
+step_page() {
+    if ! tests/clients/page.sh fetch; then
+        echo "NOT CHECKED: npm cannot be reached; the status page is NOT CHECKED"
+        return
+    fi
+    tests/clients/page.sh
+}
+
 # The installed server, and the other versions; NOT CHECKED for those that cannot be fetched. More of the random
 # commands: E2E_SEED=2 E2E_FUZZ_SECONDS=600.
 step_servers() {
