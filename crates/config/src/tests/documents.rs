@@ -26,6 +26,14 @@ pub(super) fn below(dir: &Path, extensions: &[&str]) -> Vec<PathBuf> {
     found
 }
 
+/// The configurations below a directory, with their texts. Lists, manifests and compose files are something else.
+pub(super) fn configurations(dir: &Path) -> Vec<(PathBuf, String)> {
+    let files = below(dir, &["yaml", "yml"]).into_iter();
+    let files = files.map(|path| (std::fs::read_to_string(&path).unwrap(), path));
+    let is_configuration = |text: &String| text.lines().any(|line| line.starts_with("listeners:"));
+    files.filter(|(text, _)| is_configuration(text)).map(|(text, path)| (path, text)).collect()
+}
+
 /// The rest of a configuration that consists of groups only.
 const REST: &str = "\
 listeners: [{name: a, bind: '127.0.0.1:1', upstream: main, allow: [unix]}]
@@ -69,13 +77,16 @@ fn loads(path: &Path, shown: &str) {
 fn configurations_in_the_documentation_load() {
     let mut pages = below(&root().join("docs"), &["md"]);
     pages.push(root().join("README.md"));
+    // The pages show how to make one.
+    let certificate = std::fs::read_to_string(root().join("deploy/examples/tls/server.pem")).unwrap();
     let mut loaded = 0;
     for page in pages {
         let Ok(text) = std::fs::read_to_string(&page) else { continue };
         let (configs, others): (Vec<_>, Vec<_>) =
             blocks(&text).into_iter().partition(|(_, name, _)| name == "portcullis.yaml");
         for (line, name, body) in configs {
-            let files = others.iter().fold(Files::new(), |files, (_, name, body)| files.with(name, body));
+            let files = Files::new().with("server.pem", &certificate);
+            let files = others.iter().fold(files, |files, (_, name, body)| files.with(name, body));
             let files = files.with(&name, body);
             loads(&files.path(&name), &format!("{}:{line}", page.display()));
             loaded += 1;
@@ -86,10 +97,9 @@ fn configurations_in_the_documentation_load() {
 
 #[test]
 fn configurations_under_deploy_load() {
-    let files = below(&root().join("deploy"), &["yaml", "yml"]);
-    let configs: Vec<_> = files.iter().filter(|path| !path.parent().unwrap().ends_with("groups")).collect();
-    assert!(!configs.is_empty());
-    for path in configs {
-        loads(path, &path.display().to_string());
+    let configurations = configurations(&root().join("deploy"));
+    assert!(!configurations.is_empty());
+    for (path, _) in configurations {
+        loads(&path, &path.display().to_string());
     }
 }

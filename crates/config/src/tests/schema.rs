@@ -8,7 +8,7 @@ use boon::{Compiler, Schemas};
 use serde_json::{Value, json};
 
 use super::canaries::{ALL_KEYS, Path as Steps, all_keys, files, load_text, walk, with};
-use super::documents::{below, blocks, root};
+use super::documents::{below, blocks, configurations, root};
 use super::*;
 
 /// Keys that the loader knows only to say that they do not belong there.
@@ -244,12 +244,8 @@ fn every_example_is_valid() {
             }
         }
     }
-    for path in below(&root().join("deploy"), &["yaml", "yml"]) {
-        // Lists, manifests and compose files are something else.
-        let text = std::fs::read_to_string(&path).unwrap();
-        if text.contains("\nlisteners:") {
-            examples.push((path.display().to_string(), typed(&text)));
-        }
+    for (path, text) in configurations(&root().join("deploy")) {
+        examples.push((path.display().to_string(), typed(&text)));
     }
     // What the loader takes in its own tests.
     for path in below(Path::new("src/tests/golden"), &["yaml"]) {
