@@ -1,4 +1,5 @@
 //! Upstreams whose master moves: real sentinels, a master and two replicas.
 
+mod faults;
 mod load;
 mod watch;
