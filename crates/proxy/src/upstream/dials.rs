@@ -26,6 +26,8 @@ pub(crate) struct Dials {
     scout: Arc<Semaphore>,
     /// The last failure. `None` if none is known since a connection has worked.
     down: Cell<Option<Down>>,
+    /// Whether a connection has ever worked.
+    has_worked: Cell<bool>,
     /// Wakes all that wait, because a connection works or the upstream has another view.
     up: Notify,
 }
@@ -49,6 +51,7 @@ impl Default for Dials {
             places: Semaphore::new(MAX_DIALS),
             scout: Arc::new(Semaphore::new(1)),
             down: Cell::new(None),
+            has_worked: Cell::new(false),
             up: Notify::new(),
         }
     }
@@ -83,7 +86,18 @@ impl Dials {
         self.down.set(Some(Down { at: Instant::now(), why }));
     }
 
-    /// Records that a connection works, or that the upstream has another view. All that wait may dial.
+    /// Records that a connection works. All that wait may dial.
+    pub(crate) fn works(&self) {
+        self.has_worked.set(true);
+        self.revive();
+    }
+
+    /// Returns whether a connection has ever worked.
+    pub(crate) const fn has_worked(&self) -> bool {
+        self.has_worked.get()
+    }
+
+    /// Records that the upstream has another view. All that wait may dial.
     pub(crate) fn revive(&self) {
         if self.down.take().is_some() {
             self.up.notify_waiters();

@@ -44,6 +44,12 @@ pub(crate) enum Patience {
 }
 
 impl Target {
+    /// Returns whether an upstream that ends a connection before its first byte probably requires TLS. One that has
+    /// served connections without TLS does not: it was stopped.
+    pub(crate) fn wants_tls(&self) -> bool {
+        self.counts.wants_tls() && !self.view.dials().has_worked()
+    }
+
     /// Connects to the upstream.
     ///
     /// # Errors

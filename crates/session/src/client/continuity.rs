@@ -76,6 +76,11 @@ impl<'s> Continuity<'s> {
             self.state.lost(why);
             return Aftermath::Ended;
         }
+        // A client that has killed its own connection expects its end, and nothing else.
+        if self.state.kept.bond() == Some(id::CLIENT_KILL) && self.state.pending.is_empty() {
+            self.state.lost(None);
+            return Aftermath::Ended;
+        }
         if let Some(bond) = self.bond(link) {
             let line =
                 format!("{}; this session ends ({bond})\r\n", loss.beginning(self.state.plan().upstream()));
@@ -273,7 +278,8 @@ pub(super) fn refuse(state: &mut State, stage: Stage) {
 /// whether a transaction has begun: inside one, the gate does not see whether and when a command takes effect.
 pub(super) fn binds(command: CommandId, begun: bool) -> bool {
     match command {
-        id::SCRIPT_LOAD => true,
+        // The end of the connection may be what the client wants.
+        id::SCRIPT_LOAD | id::CLIENT_KILL => true,
         // The mode is followed by its replies, or is not one of the connection.
         id::CLIENT_TRACKING | id::CLIENT_PAUSE => false,
         id::CLIENT_NO_TOUCH | id::CLIENT_NO_EVICT | id::CLIENT_SETNAME | id::CLIENT_SETINFO | id::SELECT => {

@@ -167,7 +167,7 @@ impl Relay {
             Poll::Ready(ended) => {
                 let fault = ended.as_ref().err().and_then(TlsFault::behind);
                 let silent = !own.link().answered() && self.session.has_pending();
-                let wants_tls = fault.is_some() || (own.is_plain() && self.target.counts.wants_tls());
+                let wants_tls = fault.is_some() || (own.is_plain() && self.target.wants_tls());
                 if let Some(fault) = fault {
                     tracing::debug!(upstream = %self.target.upstream.name(), %fault, "TLS with the upstream failed");
                 }

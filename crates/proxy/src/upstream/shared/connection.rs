@@ -372,7 +372,7 @@ impl Connection {
 
     fn settle(&self, outcome: Outcome) {
         if outcome == Outcome::Ready {
-            self.pool.target().view.dials().revive();
+            self.pool.target().view.dials().works();
         }
         *self.outcome.borrow_mut() = outcome;
         for waker in self.setup_waiters.take() {

@@ -39,6 +39,21 @@ fn an_idle_session_goes_on_and_connects_again_for_the_next_command() {
 }
 
 #[test]
+fn a_client_that_kills_its_connection_ends_with_it() {
+    for (line, answer, last) in [
+        ("CLIENT KILL ID 7 SKIPME no", ":1|", String::new()),
+        // Another command is in flight.
+        ("CLIENT KILL ID 7;GET a", ":0|", ends("client|kill")),
+    ] {
+        let mut pair = carried();
+        pair.commands(line);
+        assert_eq!(pair.upstream(answer), answer);
+        assert_eq!(pair.lose_connection(Closed), Aftermath::Ended, "{line}");
+        assert_eq!(pair.receive(), last, "{line}");
+    }
+}
+
+#[test]
 fn the_next_connection_is_set_up_in_one_write_before_the_commands() {
     let mut pair = Pair::connected(plan(Auth::Trust, Some("secret")).carried());
     pair.upstream("+OK|");

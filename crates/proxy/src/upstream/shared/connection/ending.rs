@@ -139,7 +139,7 @@ impl Connection {
                 if let Some(fault) = fault {
                     tracing::debug!(%upstream, %fault, "TLS with the upstream failed");
                 }
-                let wants_tls = fault.is_some() || (plain && target.counts.wants_tls());
+                let wants_tls = fault.is_some() || (plain && target.wants_tls());
                 silent.then_some(Unavailable::of_silence(wants_tls))
             }
         };
