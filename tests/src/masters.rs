@@ -259,8 +259,17 @@ impl Masters {
     #[track_caller]
     pub fn await_replicas(&self) {
         eventually("one master has two replicas that are up to date", || {
-            let info: Vec<String> =
-                self.servers.iter().map(|server| server.control().call("INFO replication").text()).collect();
+            // A sentinel that makes a server a replica ends the connections of its clients.
+            let info = |server: &Redis| {
+                let mut client = Client::try_unix(&server.socket())?;
+                if let Some(password) = &self.builder.password {
+                    client.send(&format!("AUTH {password}"));
+                    client.try_recv().ok()?;
+                }
+                client.send("INFO replication");
+                client.try_recv().ok().map(|reply| reply.text())
+            };
+            let info: Vec<String> = self.servers.iter().filter_map(info).collect();
             let masters = info.iter().filter(|text| text.contains("role:master\r\n")).count();
             let up = info.iter().filter(|text| text.contains("master_link_status:up")).count();
             let connected = info.iter().any(|text| text.contains("connected_slaves:2\r\n"));

@@ -102,6 +102,11 @@ impl Stage {
         self.way == Way::Shared
     }
 
+    /// Returns whether the proxy connects a client again whose connection to Redis was closed.
+    pub fn outlives_connections(&self) -> bool {
+        self.way.is_trust()
+    }
+
     /// Removes all keys, and waits until Redis has closed the subscribers of earlier clients.
     fn clear(&self) {
         self.redis.control().assert_reply("FLUSHALL", "+OK");
