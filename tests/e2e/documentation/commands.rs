@@ -324,6 +324,9 @@ fn furnish(directory: &Path, gate: &Gate, command: &str) {
             yaml = yaml.replace(&format!(":{port}"), ":0");
         }
     }
+    if command.starts_with("portcullis import") {
+        yaml = "203.0.113.0/24\n".to_owned();
+    }
     let files = [("portcullis.yaml", yaml), ("token", "a token".to_owned())];
     // `init` writes the configuration that the other commands read.
     let is_first = command.starts_with("portcullis init");

@@ -91,6 +91,11 @@ enum Cause {
 }
 
 impl ConnectError {
+    /// Returns whether the server reset the connection.
+    pub(crate) fn is_reset(&self) -> bool {
+        matches!(&self.cause, Cause::Connect(error) if error.kind() == io::ErrorKind::ConnectionReset)
+    }
+
     /// Creates the error of an upstream that has not become available in time. `why` is the reason of the last failure.
     pub(super) fn gave_up(why: Unavailable) -> Self {
         Self { address: "every address".to_owned(), cause: Cause::GaveUp(why) }

@@ -26,7 +26,7 @@ pub(crate) struct Dials {
     scout: Arc<Semaphore>,
     /// The last failure. `None` if none is known since a connection has worked.
     down: Cell<Option<Down>>,
-    /// Whether a connection has ever worked.
+    /// Whether the server of a connection that was set up has answered.
     has_worked: Cell<bool>,
     /// Wakes all that wait, because a connection works or the upstream has another view.
     up: Notify,
@@ -86,18 +86,19 @@ impl Dials {
         self.down.set(Some(Down { at: Instant::now(), why }));
     }
 
-    /// Records that a connection works. All that wait may dial.
-    pub(crate) fn works(&self) {
-        self.has_worked.set(true);
+    /// Records that a connection is set up. All that wait may dial. Where the set-up has no steps, the server may not
+    /// have `answered` yet.
+    pub(crate) fn works(&self, answered: bool) {
+        self.has_worked.set(self.has_worked.get() || answered);
         self.revive();
     }
 
-    /// Returns whether a connection has ever worked.
+    /// Returns whether the server of a connection that was set up has answered.
     pub(crate) const fn has_worked(&self) -> bool {
         self.has_worked.get()
     }
 
-    /// Records that the upstream has another view. All that wait may dial.
+    /// Records that a connection is open, or that the upstream has another view. All that wait may dial.
     pub(crate) fn revive(&self) {
         if self.down.take().is_some() {
             self.up.notify_waiters();

@@ -30,6 +30,9 @@ use crate::upstream::view::{Place, Sockets};
 /// The time for the proxy to accept, and to answer what it need not ask Redis.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// The number of times that a connect is tried again after a reset.
+const RESETS: usize = 5;
+
 /// The client that a listener is tested as.
 #[derive(Debug, Default)]
 pub(super) struct Client {
@@ -95,7 +98,15 @@ impl<'c> ListenerTest<'c> {
     async fn test(&self, place: &Place, tls: Option<&ClientTls>, report: &mut Report) -> bool {
         let tcp = Tcp::default();
         let dial = Dial { tls, limit: PATIENCE, tcp: &tcp };
-        let (stream, took) = timed(dial.connect(place)).await;
+        let (mut stream, mut took) = timed(dial.connect(place)).await;
+        // A proxy that refuses a client by a reset may do so before the connect has returned. Then the local address,
+        // which explains the refusal, is unknown.
+        for _ in 0..RESETS {
+            if !stream.as_ref().is_err_and(ConnectError::is_reset) {
+                break;
+            }
+            (stream, took) = timed(dial.connect(place)).await;
+        }
         let step = Step::new(StepName::Connect, socket_of(place), took);
         let mut stream = match stream {
             Ok(stream) => stream,

@@ -146,7 +146,7 @@ impl OwnLane {
     pub(super) fn works(&mut self, target: &Target) {
         if self.is_open() {
             self.scout = None;
-            target.view.dials().works();
+            target.view.dials().works(self.link.answered());
         }
     }
 

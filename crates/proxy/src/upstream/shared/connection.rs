@@ -370,9 +370,16 @@ impl Connection {
         Poll::Pending
     }
 
+    /// Records that the server has answered all steps of the set-up.
+    fn finish_setup(&self) {
+        self.pool.target().view.dials().works(true);
+        self.settle(Outcome::Ready);
+        self.tell();
+    }
+
     fn settle(&self, outcome: Outcome) {
         if outcome == Outcome::Ready {
-            self.pool.target().view.dials().works();
+            self.pool.target().view.dials().revive();
         }
         *self.outcome.borrow_mut() = outcome;
         for waker in self.setup_waiters.take() {
@@ -394,8 +401,7 @@ impl Connection {
                     if state.link.is_ready() {
                         // The set-up commands contain the proxy's password, so they are not kept.
                         (state.deadline, state.setup) = (None, Outbox::default());
-                        self.settle(Outcome::Ready);
-                        self.tell();
+                        self.finish_setup();
                     }
                 }
                 Shared::Invalidation { len, ended } => {
