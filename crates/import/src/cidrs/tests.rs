@@ -184,7 +184,7 @@ fn doubt_never_admits() {
     }
 }
 
-/// What a line refuses is in `deny`. If it cannot be read, no address is allowed.
+/// Addresses that a line refuses are in `deny`. If they cannot be read, no address is allowed.
 #[test]
 fn a_refusal_counts() {
     let notes = admits("203.0.113.0/24\nexcept: 203.0.113.9\n", &[]);

@@ -27,7 +27,7 @@ pub(super) struct ServerSide {
 
 /// The most intermediate CAs that the gate accepts between the certificate of a client and its CA.
 const MOST_INTERMEDIATES: u32 = 6;
-/// Those that nginx accepts where `ssl_verify_depth` is not set.
+/// The number of intermediate CAs that nginx accepts where `ssl_verify_depth` is not set.
 const DEPTH_OF_NGINX: &str = "1";
 
 impl ServerSide {

@@ -11,7 +11,7 @@ const MAX_PASSWORD: u64 = 64 << 10;
 /// Reads a line from the terminal after `prompt`, without echo. If standard input is not a terminal, reads all of it.
 ///
 /// # Errors
-/// It cannot be read, or is too long.
+/// The input cannot be read, or is too long.
 pub(super) fn ask(prompt: &str) -> io::Result<Zeroizing<Vec<u8>>> {
     let stdin = io::stdin();
     if !stdin.is_terminal() {
@@ -27,7 +27,7 @@ pub(super) fn ask(prompt: &str) -> io::Result<Zeroizing<Vec<u8>>> {
 /// Reads to the end, without one newline there.
 ///
 /// # Errors
-/// It cannot be read, or is too long.
+/// The input cannot be read, or is too long.
 pub(super) fn read_all(source: impl Read) -> io::Result<Zeroizing<Vec<u8>>> {
     // Allocated at once: a buffer that grows leaves copies behind that are not wiped.
     let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(MAX_PASSWORD).unwrap_or(0) + 1));

@@ -1,6 +1,6 @@
 //! `/api/config`: the configuration in force, with its defaults and without secrets.
 //!
-//! It is made from the values that the proxy works with, not from the files, which may have changed since.
+//! The answer is made from the values that the proxy works with, not from the files, which may have changed since.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -50,7 +50,7 @@ pub(super) struct ListenerTest<'c> {
     client: &'c Client,
 }
 
-/// What a client may do after a reply.
+/// The next step of a client after a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Next {
     /// The proxy serves the client.
