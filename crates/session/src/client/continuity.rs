@@ -6,8 +6,8 @@
 //!
 //! ```text
 //!                          bond, passthrough, login refused
-//!                 lose() ─────────────────────────────────────► one error line, then the end
-//!                   │
+//!                 lose() ─────────────────────────────────────► one error line, then the end; without the line if the
+//!                   │                                           client only listens
 //!                   └─► one error for each command in flight ─► Unlinked ─► the next command waits for a connection
 //!                                                                  ▲                  │
 //!                                        recover(), nothing unread │                  │ fail(): it waited too long
@@ -25,6 +25,8 @@ use crate::link::{Link, Names, PoolKey, Setup, Stage, Unavailable};
 use crate::pending::{Kept, Local};
 use crate::pooling::Pin;
 use crate::tick::Tick;
+
+const SUBSCRIPTIONS: &str = "subscriptions";
 
 /// The reason why an upstream connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,9 +84,13 @@ impl<'s> Continuity<'s> {
             return Aftermath::Ended;
         }
         if let Some(bond) = self.bond(link) {
+            // Libraries subscribe again when their connection is closed. A line that answers no command of theirs is an
+            // unexpected reply to them: ioredis throws it, redis-py raises it from the loop that reads messages.
+            let listens = bond == SUBSCRIPTIONS || bond == id::MONITOR.name();
+            let only_listens = listens && self.state.pending.is_empty();
             let line =
                 format!("{}; this session ends ({bond})\r\n", loss.beginning(self.state.plan().upstream()));
-            self.state.end_by_loss(Some(line.into_bytes()), why);
+            self.state.end_by_loss((!only_listens).then(|| line.into_bytes()), why);
             return Aftermath::Ended;
         }
         self.carry(loss);
@@ -142,7 +148,7 @@ impl<'s> Continuity<'s> {
             return Some("replication");
         }
         if link.subscriptions().active() {
-            return Some("subscriptions");
+            return Some(SUBSCRIPTIONS);
         }
         let pooling = self.state.pooling.as_ref();
         if pooling.is_some_and(|pooling| pooling.is_leased() && pooling.is_for_good()) {

@@ -152,8 +152,6 @@ fn state_of_the_connection_ends_the_session_with_one_line() {
         ("MULTI", "+OK|", "multi"),
         ("WATCH a", "+OK|", "watch"),
         ("WATCH a;MULTI;EXEC;WATCH b", "+OK|+OK|*0|+OK|", "watch"),
-        ("MONITOR", "+OK|", "monitor"),
-        ("SUBSCRIBE a", "*3|$9|subscribe|$1|a|:1|", "subscriptions"),
         ("HELLO 3;CLIENT TRACKING ON", "%0|+OK|", "client|tracking"),
         ("SCRIPT LOAD x", "$1|x|", "script|load"),
         ("READONLY", "+OK|", "readonly"),
@@ -168,6 +166,25 @@ fn state_of_the_connection_ends_the_session_with_one_line() {
         assert!(!pair.session.has_pending(), "{commands}");
         assert_eq!(pair.lose_connection(Closed), Aftermath::Ended, "{commands}");
         assert_eq!((&*pair.receive(), pair.closed), (&*ends(bond), Some(CloseReason::Upstream(None))));
+    }
+}
+
+/// A client that only listens takes a line for an unexpected reply. Its library subscribes again after the close.
+#[test]
+fn a_client_that_only_listens_reads_no_line() {
+    for (commands, replies, bond) in [
+        ("MONITOR", "+OK|", "monitor"),
+        ("SUBSCRIBE a", "*3|$9|subscribe|$1|a|:1|", "subscriptions"),
+        ("HELLO 3;PSUBSCRIBE a*", "%0|>3|$10|psubscribe|$2|a*|:1|", "subscriptions"),
+    ] {
+        for (in_flight, last) in [("", String::new()), ("PING", ends(bond))] {
+            let mut pair = carried();
+            pair.commands(commands);
+            pair.upstream(replies);
+            pair.commands(in_flight);
+            assert_eq!(pair.lose_connection(Closed), Aftermath::Ended, "{commands}");
+            assert_eq!((pair.receive(), pair.closed), (last, Some(CloseReason::Upstream(None))));
+        }
     }
 }
 
