@@ -11,6 +11,7 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use socket2::{Domain, Socket, Type};
 
+use crate::inner::Search;
 use crate::reply::Reply;
 use crate::wait::PATIENCE;
 
@@ -22,6 +23,8 @@ pub struct Client {
     held: Vec<u8>,
     /// The integer replies `:1 :2 ..` that come before the next reply that the test reads.
     lead: std::ops::RangeInclusive<usize>,
+    /// Set if the peer hides the addresses behind it.
+    search: Option<Search>,
 }
 
 enum Wire {
@@ -154,8 +157,18 @@ impl Client {
     }
 
     fn over(wire: Wire) -> Self {
-        let client =
-            Self { wire, inbox: Vec::new(), held: Vec::new(), lead: std::ops::RangeInclusive::new(1, 0) };
+        let peer = match &wire {
+            Wire::Tcp(stream) => stream.peer_addr().ok(),
+            Wire::Tls(stream) => stream.sock.peer_addr().ok(),
+            Wire::Unix(_) => None,
+        };
+        let client = Self {
+            wire,
+            inbox: Vec::new(),
+            held: Vec::new(),
+            lead: std::ops::RangeInclusive::new(1, 0),
+            search: peer.and_then(Search::of),
+        };
         if let Wire::Tcp(stream) = &client.wire {
             stream.set_nodelay(true).expect("a TCP socket");
         }
@@ -446,9 +459,18 @@ impl Client {
                 Wire::Tls(stream) => stream.read(buffer),
             };
             match received {
-                Err(e) if e.kind() == ErrorKind::Interrupted => (),
-                other => return other,
+                Err(e) if e.kind() == ErrorKind::Interrupted => continue,
+                Ok(count) => self.search(&buffer[..count]),
+                Err(_) => {}
             }
+            return received;
+        }
+    }
+
+    /// Checks that no address behind the proxy is among the bytes.
+    fn search(&mut self, bytes: &[u8]) {
+        if let Some(found) = self.search.as_mut().and_then(|search| search.find(bytes)) {
+            panic!("the client read an inner address: {found}");
         }
     }
 }

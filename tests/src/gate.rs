@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use crate::certificates::Pair;
 use crate::client::Client;
 use crate::http;
+use crate::inner::Hiding;
 use crate::ports;
 use crate::process::Process;
 use crate::redis::Redis;
@@ -26,6 +27,8 @@ pub struct Gate {
     admin: u16,
     secrets: Vec<String>,
     blanks: Blanks,
+    /// Clients that connect meanwhile search what they read.
+    _hiding: Option<Hiding>,
     directory: TempDir,
 }
 
@@ -51,6 +54,7 @@ impl Blanks {
 #[derive(Clone, Default)]
 pub struct GateBuilder {
     address: String,
+    inner: Vec<SocketAddr>,
     binds: Vec<String>,
     allow: Option<String>,
     listener: Vec<String>,
@@ -94,9 +98,23 @@ impl GateBuilder {
 
     /// Sets several addresses of the upstream instead of one.
     pub fn addresses<S: AsRef<str>>(mut self, list: impl IntoIterator<Item = S>) -> Self {
-        let quoted: Vec<String> = list.into_iter().map(|a| format!("\"{}\"", a.as_ref())).collect();
+        let list: Vec<String> = list.into_iter().map(|address| address.as_ref().to_owned()).collect();
+        let quoted: Vec<String> = list.iter().map(|address| format!("\"{address}\"")).collect();
         self.address = format!("[{}]", quoted.join(", "));
+        self.inner = list.iter().filter_map(|address| address.parse().ok()).collect();
         self
+    }
+
+    /// Sets the addresses behind the proxy that clients must not read. Those of [`Self::addresses`] are known.
+    pub fn hides(mut self, addresses: impl IntoIterator<Item = SocketAddr>) -> Self {
+        self.inner = addresses.into_iter().collect();
+        self
+    }
+
+    /// Returns whether clients must not read the addresses behind the proxy.
+    fn is_hidden(&self) -> bool {
+        let presents = |line: &String| line.starts_with("present_as") && line != "present_as: [standalone]";
+        self.listener.iter().any(presents) || self.upstream.iter().any(|line| line.starts_with("sentinel:"))
     }
 
     /// Adds a line at the top level, such as `groups: {office: [127.0.0.1]}`.
@@ -203,7 +221,8 @@ impl GateBuilder {
             None => words.extend(["--config".into(), path.join("portcullis.yaml").into()]),
         }
         let process = Process::start(path, "gate", &words[0], &words[1..], &self.environment);
-        Gate { process, port, admin, secrets: self.secrets.clone(), blanks, directory }
+        let hiding = self.is_hidden().then(|| Hiding::begin(port, &self.inner));
+        Gate { process, port, admin, secrets: self.secrets.clone(), blanks, _hiding: hiding, directory }
     }
 
     fn yaml(&self, directory: &Path, port: u16, admin: u16) -> String {

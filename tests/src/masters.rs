@@ -17,9 +17,6 @@ use crate::redis::Redis;
 use crate::sentinels::MASTER;
 use crate::wait::{eventually, within_patience};
 
-/// The beginning of every address behind the proxy.
-pub const INNER: &str = "127.0.1.";
-
 const SERVERS: u8 = 3;
 const SENTINELS: u8 = 3;
 
@@ -170,7 +167,8 @@ impl Masters {
     /// Returns a proxy whose upstream `main` is this master. The upstream's password is set, if there is one.
     pub fn gate(&self) -> GateBuilder {
         let nodes: Vec<String> = self.sentinel_addresses().iter().map(ToString::to_string).collect();
-        let mut gate = GateBuilder::default();
+        let servers = self.servers.iter().map(Redis::address);
+        let mut gate = GateBuilder::default().hides(servers.chain(self.sentinel_addresses()));
         let mut credentials = "";
         if let Some(password) = &self.builder.sentinel_password {
             gate = gate.secret(password).file("sentinel", password);
@@ -272,7 +270,8 @@ impl Masters {
             let info: Vec<String> = self.servers.iter().filter_map(info).collect();
             let masters = info.iter().filter(|text| text.contains("role:master\r\n")).count();
             let up = info.iter().filter(|text| text.contains("master_link_status:up")).count();
-            let connected = info.iter().any(|text| text.contains("connected_slaves:2\r\n"));
+            // A master sends nothing to a replica that has loaded its data and has not said so: up to a second.
+            let connected = info.iter().any(|text| text.matches(",state=online,").count() == 2);
             (masters == 1 && up == usize::from(SERVERS) - 1 && connected).then_some(())
         });
     }
