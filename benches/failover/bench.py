@@ -10,28 +10,17 @@ import os
 import shutil
 import socket
 import statistics
-import subprocess
-import sys
 import tempfile
 import threading
 import time
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "peers"))
-from client import command  # noqa: E402
-from peers import free_port, write  # noqa: E402
-from process import Failed, Peer  # noqa: E402
+from masters import MASTER, Masters, await_, receive  # first: it finds the modules of ../peers
+from client import command
+from peers import free_port, write
+from process import Failed, Peer
 
-MASTER = "mymaster"
-SERVERS = 3
-SENTINELS = 3
-# A killed master counts as down after this time.
-DOWN_AFTER_MS = 800
-# Sentinels replace a killed master only when twice this time has passed since the last failover.
-FAILOVER_TIMEOUT_MS = 3000
 # A client waits this long before it connects again or, after a reply, writes again.
 PAUSE = 0.001
-# Longer than a failover and the time until the sentinels make the old master a replica, which is ten seconds.
-PATIENCE = 40
 # The write tells which server made it. INFO inside a script is not rewritten.
 WRITE = command(b"EVAL", b"redis.call('INCR', KEYS[1]) return redis.call('INFO', 'server')", b"1", b"failover:writes")
 
@@ -80,113 +69,6 @@ def run(options, folder, started):
     return late
 
 
-class Masters:
-    """A master, its replicas, and sentinels that watch them, all on loopback."""
-
-    def __init__(self, binary, folder, started):
-        self.folder, self.binary, self.started = folder, binary, started
-        self.servers = {}
-        first = None
-        for _ in range(SERVERS):
-            port = free_port()
-            self.servers[port] = self.server(port, first)
-            first = first or port
-        self.master = first
-        self.await_replicas()
-        self.sentinels = [self.sentinel(number) for number in range(SENTINELS)]
-        self.await_sentinels()
-
-    def server(self, port, master):
-        place = os.path.join(self.folder, str(port))
-        os.makedirs(place, exist_ok=True)
-        # A file of its own: the sentinels make the server write it.
-        config = write(place, "redis.conf", f"""
-port {port}
-bind 127.0.0.1
-dir {place}
-save ""
-appendonly no
-repl-diskless-sync-delay 0
-{f'replicaof 127.0.0.1 {master}' if master else ''}
-""")
-        return self.keep(Peer("redis", port, [self.binary, config]))
-
-    def keep(self, peer):
-        self.started.append(peer)
-        return peer
-
-    def sentinel(self, number):
-        port, place = free_port(), os.path.join(self.folder, f"sentinel{number}")
-        os.makedirs(place)
-        config = write(place, "sentinel.conf", f"""
-port {port}
-bind 127.0.0.1
-dir {place}
-sentinel monitor {MASTER} 127.0.0.1 {self.master} 2
-sentinel down-after-milliseconds {MASTER} {DOWN_AFTER_MS}
-sentinel failover-timeout {MASTER} {FAILOVER_TIMEOUT_MS}
-""")
-        return self.keep(Peer("sentinel", port, [self.binary, config, "--sentinel"]))
-
-    def await_replicas(self):
-        def ready():
-            infos = [ask(port, b"INFO", b"replication") for port in self.servers]
-            up = sum(b"master_link_status:up" in info for info in infos)
-            return up == SERVERS - 1 and sum(b"role:master" in info for info in infos) == 1
-        await_("one master with its replicas", ready)
-
-    def await_sentinels(self):
-        def ready():
-            return all(b"status=ok" in info and b"slaves=2,sentinels=3" in info
-                       for info in (ask(peer.port, b"INFO", b"sentinel") for peer in self.sentinels))
-        await_("sentinels that know each other and the replicas", ready)
-
-    def switch(self, kind):
-        """Begins a failover. Returns the time of the first +switch-master and the port of the new master."""
-        events = Events([peer.port for peer in self.sentinels])
-        if kind == "planned":
-            def accepted():
-                return ask(self.sentinels[0].port, b"SENTINEL", b"FAILOVER", MASTER.encode()).startswith(b"+OK")
-            await_("a sentinel that begins a failover", accepted)
-        else:
-            killed = self.servers[self.master]
-            killed.process.kill()
-            killed.process.wait()
-        return events.first()
-
-
-class Events:
-    """Subscriptions to +switch-master at all sentinels."""
-
-    def __init__(self, ports):
-        self.found, self.seen = None, threading.Event()
-        self.connections = []
-        for port in ports:
-            connection = socket.create_connection(("127.0.0.1", port), PATIENCE)
-            connection.sendall(command(b"SUBSCRIBE", b"+switch-master"))
-            connection.recv(4096)
-            self.connections.append(connection)
-            threading.Thread(target=self.listen, args=(connection,), daemon=True).start()
-
-    def listen(self, connection):
-        try:
-            said = connection.recv(4096)
-        except OSError:
-            return
-        at = time.monotonic()
-        if said and not self.seen.is_set():
-            # The message is: name, old address and port, new address and port.
-            self.found = (at, int(said.split()[-1]))
-            self.seen.set()
-
-    def first(self):
-        if not self.seen.wait(PATIENCE):
-            raise Failed(f"no +switch-master within {PATIENCE} s")
-        for connection in self.connections:
-            connection.close()
-        return self.found
-
-
 class Writer(threading.Thread):
     """A client that writes without a pause. `written` has the time and the server of each acknowledged write."""
 
@@ -221,7 +103,7 @@ class Writer(threading.Thread):
 def failover(masters, peers, kind):
     """The wait and the lost writes of each peer, by its name."""
     writers = {peer.name: Writer(peer) for peer in peers}
-    before = masters.master
+    before = masters.master.port
     await_("writes through each peer", lambda: all(len(writer.written) > 20 for writer in writers.values()))
     at, port = masters.switch(kind)
     try:
@@ -230,11 +112,7 @@ def failover(masters, peers, kind):
             any(where == port for _, where in writer.written) for writer in writers.values()))
     finally:
         written = {name: writer.stop() for name, writer in writers.items()}
-    masters.master = port
-    if kind == "killed":
-        masters.servers[before] = masters.server(before, port)
-    masters.await_replicas()
-    masters.await_sentinels()
+    masters.switched(port)
     results = {}
     for name, writes in written.items():
         first = next(when for when, where in writes if where == port)
@@ -246,7 +124,7 @@ def failover(masters, peers, kind):
 
 def portcullis(folder, masters, options):
     port, admin = free_port(), free_port()
-    nodes = ", ".join(f"127.0.0.1:{peer.port}" for peer in masters.sentinels)
+    nodes = ", ".join(f"{peer.host}:{peer.port}" for peer in masters.sentinels)
     config = write(folder, "portcullis.yaml", f"""
 listeners:
   - name: public
@@ -265,7 +143,7 @@ workers: 1
 
 def haproxy(folder, masters, _options):
     port = free_port()
-    servers = "\n".join(f"  server s{number} 127.0.0.1:{server} check inter 1s on-marked-down shutdown-sessions"
+    servers = "\n".join(f"  server s{number} {server.host}:{server.port} check inter 1s on-marked-down shutdown-sessions"
                         for number, server in enumerate(masters.servers))
     config = write(folder, "haproxy.cfg", f"""
 global
@@ -287,36 +165,6 @@ listen redis
 
 
 PEERS = {"portcullis": portcullis, "haproxy": haproxy}
-
-
-def ask(port, *words):
-    try:
-        with socket.create_connection(("127.0.0.1", port), 5) as connection:
-            connection.sendall(command(*words))
-            return receive(connection)
-    except (OSError, EOFError):
-        return b""
-
-
-def receive(connection):
-    """Receives a line, or a bulk string with its header."""
-    said = b""
-    while True:
-        more = connection.recv(65536)
-        if not more:
-            raise EOFError
-        said += more
-        line, end, body = said.partition(b"\r\n")
-        if end and (not line.startswith(b"$") or len(body) >= int(line[1:]) + 2):
-            return said
-
-
-def await_(what, ready):
-    end = time.monotonic() + PATIENCE
-    while not ready():
-        if time.monotonic() > end:
-            raise Failed(f"not within {PATIENCE} s: {what}")
-        time.sleep(0.01)
 
 
 if __name__ == "__main__":

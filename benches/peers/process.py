@@ -17,8 +17,8 @@ class Failed(Exception):
 class Peer:
     """A process with the port it serves. A new one of the same kind takes its place with `restart`."""
 
-    def __init__(self, name, port, command, tls=False, sources=True):
-        self.name, self.port, self.command, self.tls = name, port, command, tls
+    def __init__(self, name, port, command, tls=False, sources=True, host="127.0.0.1"):
+        self.name, self.host, self.port, self.command, self.tls = name, host, port, command, tls
         self.sources = sources  # whether it can refuse some
         self.start()
 
@@ -28,7 +28,7 @@ class Peer:
             if self.process.poll() is not None:
                 break
             try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                socket.create_connection((self.host, self.port), 1).close()
                 return
             except OSError:
                 time.sleep(0.05)

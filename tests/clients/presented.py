@@ -1,9 +1,11 @@
 """redis-py as a client of one server, of a sentinel and of a cluster, all through one address.
 
 `python presented.py HOST PORT [SENTINEL_PORT]`; with a third port, that one is a listener that is only a sentinel.
+PLANNED_FAILOVER is a command that changes the master behind the proxy. The same clients go on after it.
 """
 
 import asyncio
+import os
 import sys
 import time
 
@@ -88,9 +90,94 @@ async def asynchronous():
     await nodes.aclose()
 
 
+async def failover():
+    """Counts with one client of each kind and mode, before, during and after a planned failover."""
+    counters = []
+    for protocol in (2, 3):
+        sentinels = Sentinel([(HOST, SENTINEL_PORT)], sentinel_kwargs={"protocol": protocol}, protocol=protocol)
+        counters += [
+            Counter(f"standalone:{protocol}", redis.Redis(HOST, PORT, protocol=protocol)),
+            Counter(f"sentinel:{protocol}", sentinels.master_for("mymaster")),
+            Counter(f"cluster:{protocol}", RedisCluster(host=HOST, port=PORT, protocol=protocol)),
+        ]
+    counters += [
+        Counter("asynchronous:standalone", aio.Redis(host=HOST, port=PORT)),
+        Counter("asynchronous:sentinel", aio.sentinel.Sentinel([(HOST, SENTINEL_PORT)]).master_for("mymaster")),
+        Counter("asynchronous:cluster", aio.RedisCluster(host=HOST, port=PORT)),
+    ]
+    subscriber = redis.Redis(HOST, PORT).pubsub()
+    subscriber.subscribe("news")
+    asynchronous = aio.Redis(host=HOST, port=PORT).pubsub()
+    await asynchronous.subscribe("news")
+    running = [asyncio.ensure_future(counter.run()) for counter in counters]
+    await counted(counters)
+    command = await asyncio.create_subprocess_exec(*os.environ["PLANNED_FAILOVER"].split())
+    assert await command.wait() == 0
+    await counted(counters)
+    await heard(lambda: asyncio.to_thread(subscriber.get_message, timeout=0.1))
+    await heard(lambda: asynchronous.get_message(timeout=0.1))
+    for counter in counters:
+        counter.stopping = True
+    await asyncio.gather(*running)
+    stored = redis.Redis(HOST, PORT)
+    for counter in counters:
+        value = stored.incrby(counter.key, 0)
+        assert counter.acknowledged <= value <= counter.sent, (counter.key, counter.acknowledged, value, counter.sent)
+    print(f"  acknowledged {sum(counter.acknowledged for counter in counters)} of {sum(counter.sent for counter in counters)} "
+          f"commands, {sum(counter.errors for counter in counters)} read an error")
+
+
+async def heard(get_message):
+    """Publishes until the subscriber has a message: its library has subscribed again at the new master."""
+    publisher = redis.Redis(HOST, PORT)
+    end = time.monotonic() + 20
+    message = None
+    while not message or message["type"] != "message":
+        assert time.monotonic() < end
+        publisher.publish("news", "from the new master")
+        message = await get_message()
+
+
+class Counter:
+    """Counts up with one client, without a pause."""
+
+    def __init__(self, name, client):
+        self.key, self.client = f"counter:{os.getpid()}:{name}", client
+        self.sent = self.acknowledged = self.errors = 0
+        self.stopping = False
+
+    async def run(self):
+        while not self.stopping:
+            self.sent += 1
+            try:
+                if asyncio.iscoroutinefunction(self.client.execute_command):
+                    await self.client.incr(self.key)
+                else:
+                    await asyncio.to_thread(self.client.incr, self.key)
+                self.acknowledged += 1
+            except redis.RedisError as error:
+                # A command in flight when the master changes. It may have run, and is not sent again.
+                assert "this command may or may not have run" in str(error), (self.key, error)
+                self.errors += 1
+
+
+async def counted(counters):
+    """Waits until each client has counted on."""
+    before = [counter.acknowledged for counter in counters]
+    end = time.monotonic() + 20
+    while any(counter.acknowledged < count + 20 for counter, count in zip(counters, before)):
+        assert time.monotonic() < end, [(counter.key, counter.acknowledged) for counter in counters]
+        await asyncio.sleep(0.05)
+
+
 if __name__ == "__main__":
-    for part in (standalone, sentinel, cluster, lambda: asyncio.run(asynchronous())):
+    parts = [standalone, sentinel, cluster, asynchronous]
+    if "PLANNED_FAILOVER" in os.environ:
+        parts.append(failover)
+    for part in parts:
         started = time.monotonic()
-        part()
-        name = "asynchronous" if part.__name__ == "<lambda>" else part.__name__
-        print(f"redis-py {name}: passed, {time.monotonic() - started:.1f} s")
+        if asyncio.iscoroutinefunction(part):
+            asyncio.run(part())
+        else:
+            part()
+        print(f"redis-py {part.__name__}: passed, {time.monotonic() - started:.1f} s")

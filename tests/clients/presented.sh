@@ -1,10 +1,13 @@
 #!/usr/bin/env bash
 # Clients with a standalone, Sentinel and Cluster mode, all through one address: redis-py, ioredis and node-redis, each
-# in three modes, before a standalone server. With dedicated and shared connections, and with a listener that is only a
-# sentinel. About 1 minute; downloads are kept in target/clients. The redis crate is in tests/e2e/presented/redis_rs.rs.
+# in three modes, before a standalone server, and before sentinels with a planned failover. With dedicated and shared
+# connections, and with a listener that is only a sentinel. What clients read of the sentinels' upstream is searched for
+# the addresses behind the proxy. About 3 minutes; downloads are kept in target/clients. The redis crate is in
+# tests/e2e/presented/redis_rs.rs.
 #
-#   tests/clients/presented.sh          all of it
-#   tests/clients/presented.sh fetch    only the downloads
+#   tests/clients/presented.sh              all of it
+#   tests/clients/presented.sh standalone   one kind of upstream: standalone, masters
+#   tests/clients/presented.sh fetch        only the downloads
 #
 # PORTCULLIS_BIN names a binary instead of the one that is built here.
 set -euo pipefail
@@ -16,18 +19,65 @@ presented_packages=(redis==8.1.0)
 presented_modules=(ioredis@6.0.0 redis@6.3.1)
 
 presented_main() {
+    local kinds=("$@") kind connections
+    [ ${#kinds[@]} -gt 0 ] || kinds=(standalone masters)
     mkdir -p "$work"
     fetch_presented
-    [ "${1:-all}" != fetch ] || return 0
+    [ "${kinds[*]}" != fetch ] || return 0
     find_gate
     trap stop_all EXIT
-    local connections
-    for connections in dedicated shared; do
-        start_redis "presented-$connections"
-        start_presented "$connections"
-        run_presented "$connections" "$gate_port"
-        run_presented "$connections-sentinel" "$gate_port" "$sentinel_port"
+    for kind in "${kinds[@]}"; do
+        for connections in dedicated shared; do
+            "before_$kind" "$connections"
+        done
     done
+}
+
+before_standalone() {
+    start_redis "presented-$1"
+    gate_port=$(free_port)
+    sentinel_port=$(free_port)
+    start_presented "$1" "$gate_port" "$gate_port" "$sentinel_port" "address: \"127.0.0.1:$redis_port\""
+    run_presented "$1" "$gate_port"
+    run_presented "$1-sentinel" "$gate_port" "$sentinel_port"
+    stop_all
+}
+
+# Clients connect to the tap, which the proxy announces.
+before_masters() {
+    local run=masters-$1 sentinels data_port pure_port tap
+    start_masters "presented-$run"
+    gate_port=$(free_port)
+    sentinel_port=$(free_port)
+    data_port=$(free_port)
+    pure_port=$(free_port)
+    sentinels=$(paste -sd ' ' "$work/presented-$run/sentinels")
+    start_presented "$run" "$gate_port" "$data_port" "$pure_port" "sentinel: {master: mymaster, nodes: [${sentinels// /, }]}"
+    python3 "$top/tests/clients/failover.py" tap "$work/presented-$run/inner-ports" "$gate_port:$data_port" "$sentinel_port:$pure_port" &
+    tap=$!
+    pids+=("$tap")
+    wait_for "$gate_port" "the tap"
+    wait_for "$sentinel_port" "the tap"
+    export PLANNED_FAILOVER="python3 $top/tests/clients/failover.py failover $sentinels"
+    run_presented "$run" "$gate_port"
+    run_presented "$run-sentinel" "$gate_port" "$sentinel_port"
+    unset PLANNED_FAILOVER
+    kill "$tap"
+    wait "$tap" || fail "clients read inner addresses, see above"
+    stop_all
+}
+
+# A master, two replicas and three sentinels, each at an address of its own.
+start_masters() {
+    local state=$work/$1 i
+    rm -rf "$state" && mkdir -p "$state"
+    python3 "$top/tests/clients/failover.py" run "$(redis_server)" "$state" &
+    pids+=($!)
+    for i in $(seq 600); do
+        [ ! -e "$state/sentinels" ] || return 0
+        sleep 0.1
+    done
+    fail "the sentinels are not ready, see $state"
 }
 
 fetch_presented() {
@@ -55,22 +105,21 @@ run_presented() {
     fi
 }
 
+# start_presented RUN ANNOUNCED_PORT DATA_PORT SENTINEL_PORT UPSTREAM: the last port is only a sentinel.
 start_presented() {
-    local state=$work/presented-$1
-    gate_port=$(free_port)
-    sentinel_port=$(free_port)
+    local state=$work/presented-$1 connections=${1#masters-}
     cat >"$state/portcullis.yaml" <<YAML
-listener_defaults: {upstream: main, allow: [127.0.0.1], auth: trust}
+listener_defaults: {upstream: main, allow: [127.0.0.1], auth: trust, announce: "127.0.0.1:$2"}
 listeners:
-  - {name: data, bind: "127.0.0.1:$gate_port", present_as: [standalone, sentinel, cluster]}
-  - {name: sentinel, bind: "127.0.0.1:$sentinel_port", present_as: [sentinel], announce: "127.0.0.1:$gate_port"}
+  - {name: data, bind: "127.0.0.1:$3", present_as: [standalone, sentinel, cluster]}
+  - {name: sentinel, bind: "127.0.0.1:$4", present_as: [sentinel]}
 upstreams:
-  main: {address: "127.0.0.1:$redis_port", connections: $1}
+  main: {$5, connections: $connections}
 admin: off
 YAML
     "$gate" run --config "$state/portcullis.yaml" >"$state/gate.out" 2>"$state/gate.log" &
     pids+=($!)
-    wait_for "$gate_port" "the gate, see $state/gate.log"
+    wait_for "$3" "the gate, see $state/gate.log"
 }
 
 presented_main "$@"
