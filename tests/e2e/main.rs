@@ -21,6 +21,7 @@ mod groups;
 mod hosts;
 mod import;
 mod inline;
+mod keepalive;
 mod lifecycle;
 mod limits;
 mod lists;

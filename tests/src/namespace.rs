@@ -42,8 +42,7 @@ fn keeper(words: &[&str], why: &str) -> Option<Child> {
     let mut word = [0; 3];
     let told = keeper.stdout.as_mut().expect("a pipe").read_exact(&mut word);
     if told.is_err() {
-        // The line is written directly, because the test harness hides the output of tests that pass.
-        writeln!(std::io::stderr(), "\nNOT CHECKED: {why} NOT CHECKED").expect("standard error");
+        not_checked(why);
         keeper.wait().expect("it has ended");
         return None;
     }
@@ -108,8 +107,15 @@ pub fn mounts(what: &str, script: &str) -> Option<Vec<String>> {
     if probe.is_ok_and(|output| output.status.success()) {
         return Some(words.map(str::to_owned).to_vec());
     }
-    // The line is written directly, because the test harness hides the output of tests that pass.
-    let why = format!("NOT CHECKED: no mount namespace can be made here; {what} NOT CHECKED");
-    writeln!(std::io::stderr(), "\n{why}").expect("standard error");
+    not_checked(&format!("no mount namespace can be made here; {what}"));
     None
+}
+
+/// Prints that something is not checked: `why` says why, and ends with what it is.
+///
+/// # Panics
+/// If standard error is closed.
+pub fn not_checked(why: &str) {
+    // The line is written directly, because the test harness hides the output of tests that pass.
+    writeln!(std::io::stderr(), "\nNOT CHECKED: {why} NOT CHECKED").expect("standard error");
 }

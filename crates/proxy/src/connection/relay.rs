@@ -37,6 +37,7 @@ mod outage;
 mod own_lane;
 mod peer;
 mod pooled_lane;
+mod quiet;
 mod replies;
 mod requests;
 mod session_guard;
@@ -428,6 +429,7 @@ impl Relay {
         let leased = self.requests.leased() + self.replies.leased();
         self.account.update(&self.worker.resources, &self.guard.entry, leased, aside);
         outage::rest(self);
+        quiet::rest(self);
         self.guard.entry.uses_rights.set(self.session.uses_rights(self.lanes.own.link()));
         self.set_deadline();
     }

@@ -31,7 +31,17 @@ pub(crate) struct Deadlines {
     pub(crate) user_timeout: Option<Duration>,
 }
 
+/// The time by which a session counts as quiet later than `user_timeout`. The kernel may end a connection whose peer
+/// acknowledges nothing a retransmission late, and a command may be sent a little later than the last progress.
+const QUIET_MARGIN: Duration = Duration::from_secs(3);
+
 impl Deadlines {
+    /// Returns the time without progress after which a session is quiet: nothing that it sent can be unacknowledged any
+    /// more. `None` if the kernel has no limit on unacknowledged bytes.
+    pub(crate) fn quiet_after(&self) -> Option<Duration> {
+        self.user_timeout.map(|limit| limit.saturating_add(QUIET_MARGIN))
+    }
+
     /// Returns the time limits of `listener` and of its upstream.
     pub(crate) fn of(listener: &Listener) -> Self {
         let upstream = listener.upstream();

@@ -52,6 +52,8 @@ pub(crate) struct Entry {
     pub held: Cell<usize>,
     /// The time of the session's last progress. Bytes that arrive do not count while replies wait for the client.
     pub moved: Cell<Tick>,
+    /// Whether the session moves bytes, as far as the kernel's limit on unacknowledged bytes is concerned.
+    pub(crate) activity: Cell<Activity>,
     /// The latest order that the session has not seen yet.
     signal: Cell<Option<Signal>>,
     /// Whether the session was cut because its list entry has expired.
@@ -66,6 +68,20 @@ pub(crate) struct Entry {
 struct Login {
     name: Box<str>,
     permit: Option<Permit>,
+}
+
+/// The activity of a session. While a session is quiet, the kernel must not apply `TCP_USER_TIMEOUT` to its sockets:
+/// with that option the kernel ends an idle connection after one lost keepalive probe, whatever the number of probes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Activity {
+    /// The session moves bytes, or has moved some not long ago. The kernel's limit applies.
+    #[default]
+    Moves,
+    /// The session has moved nothing for [`Deadlines::quiet_after`](super::deadlines::Deadlines::quiet_after), and was
+    /// woken to lift the kernel's limit.
+    Stopped,
+    /// The kernel's limit is lifted until the session moves bytes again.
+    Quiet,
 }
 
 /// An order to a session from outside its task.
@@ -177,6 +193,7 @@ impl Entry {
             deadline: Cell::new(None),
             held: Cell::new(0),
             moved: Cell::new(now),
+            activity: Cell::default(),
             signal: Cell::new(None),
             expired: Cell::new(false),
             waker: RefCell::new(None),
@@ -280,6 +297,20 @@ impl Entry {
         matches!(self.signal.get(), Some(Signal::Cut(_)))
     }
 
+    /// Returns whether the session has just become quiet, and records that.
+    fn has_stopped(&self, now: Tick) -> bool {
+        let stopped = self.activity.get() == Activity::Moves
+            && self
+                .listener
+                .deadlines()
+                .quiet_after()
+                .is_some_and(|limit| self.moved.get().after(limit) <= now);
+        if stopped {
+            self.activity.set(Activity::Stopped);
+        }
+        stopped
+    }
+
     /// Wakes the session's task.
     pub(crate) fn wake(&self) {
         if let Some(waker) = &*self.waker.borrow() {
@@ -337,10 +368,10 @@ impl Table {
         }
     }
 
-    /// Wakes the sessions whose deadline has passed.
+    /// Wakes the sessions whose deadline has passed, and those that have become quiet.
     pub(crate) fn wake_due(&self, now: Tick) {
         for (_, entry) in self.0.borrow().iter() {
-            if entry.deadline.get().is_some_and(|deadline| deadline <= now) {
+            if entry.deadline.get().is_some_and(|deadline| deadline <= now) || entry.has_stopped(now) {
                 entry.wake();
             }
         }

@@ -187,6 +187,13 @@ impl ClientSide {
         }
     }
 
+    /// Sets the kernel's limit on unacknowledged bytes, unless the client may write for any time before it reads.
+    pub(super) fn set_user_timeout(&self, limit: Option<Duration>) {
+        if let Some(stream) = self.stream.as_ref().filter(|_| !self.lets_write) {
+            stream.set_user_timeout(limit);
+        }
+    }
+
     /// Records that the client has accepted bytes of its replies: the kernel reported room and took them.
     fn accepted(&mut self, guard: &SessionGuard) {
         self.pressed = false;

@@ -19,6 +19,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use portcullis_session::{Incoming, Link, LinkFault, Unavailable};
 use tokio::time::Instant;
@@ -99,6 +100,13 @@ impl OwnLane {
         match &self.state {
             State::Open(stream) => stream.peer_address(),
             _ => None,
+        }
+    }
+
+    /// Sets the kernel's limit on unacknowledged bytes, if the connection is open.
+    pub(super) fn set_user_timeout(&self, limit: Option<Duration>) {
+        if let State::Open(stream) = &self.state {
+            stream.set_user_timeout(limit);
         }
     }
 

@@ -87,6 +87,19 @@ fn wakes_those_whose_deadline_has_come() {
     assert_eq!(sessions.each_ref().map(|bell| bell.rung()), [0, 1, 0]);
 }
 
+/// A session that moves nothing is woken once, when the kernel's limit of 30 s and the margin have passed.
+#[test]
+fn wakes_a_session_that_has_become_quiet() {
+    let table = Table::default();
+    let (_, entry, bell) = session(&table, 1, None);
+    entry.moved.set(tick(1000));
+    for (now, rung) in [(33_999, 0), (34_000, 1), (34_250, 1)] {
+        table.wake_due(tick(now));
+        assert_eq!(bell.rung(), rung, "at {now} ms");
+    }
+    assert_eq!(entry.activity.get(), Activity::Stopped);
+}
+
 /// A session that is to be cut stays so, whatever order follows.
 #[test]
 fn a_cut_outlasts_a_drain() {
