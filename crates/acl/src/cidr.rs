@@ -167,12 +167,10 @@ pub enum CidrError {
         /// The networks of all of them.
         networks: Networks,
     },
-    /// `10.0.0.1 office`.
-    #[error("an address with other words")]
-    MoreWords {
-        /// The networks in the text.
-        networks: Networks,
-    },
+    /// `10.0.0.1 office`, `10.0.0.0/8 except 10.1.0.0/16`, `!10.0.0.1`. The text may take addresses away, so the error
+    /// names no network.
+    #[error("an address with other words or signs")]
+    MoreWords,
     /// `0.0.0.0` or `::`, also with `/32` or `/128`.
     #[error("the unspecified address, which no client has")]
     Unspecified {
@@ -248,11 +246,10 @@ impl CidrError {
                 "write a network with a prefix length, such as 10.1.0.0/16 or 2001:db8::/32".into()
             }
             Self::Several { networks } => format!("write one entry for each of {networks}"),
-            Self::MoreWords { networks } => {
-                let one = if networks.is_one() { "" } else { "one entry for each of " };
-                format!(
-                    "write {one}{networks}; a note goes behind '#', or into {{cidr: ADDRESS, note: TEXT}}"
-                )
+            Self::MoreWords => {
+                "write each address as an entry of its own; addresses to refuse go into a list under \
+                                deny, and a note goes behind '#', or into {cidr: ADDRESS, note: TEXT}"
+                    .into()
             }
             Self::Unspecified { everybody } => format!("did you mean {everybody} (everybody)?"),
             Self::Everybody => {

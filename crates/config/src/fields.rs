@@ -96,6 +96,17 @@ impl<'n> Fields<'n> {
         node.take().map(|node| (&key.place, node))
     }
 
+    /// Takes every key that `fits`, and returns the first of them.
+    pub(super) fn find_all(&mut self, fits: impl Fn(&str) -> bool) -> Option<&'n Key> {
+        let mut taken = self.entries.iter_mut().filter(|(key, node)| node.is_some() && fits(&key.text));
+        let first = taken.next().map(|(key, node)| {
+            *node = None;
+            *key
+        });
+        taken.for_each(|(_, node)| *node = None);
+        first
+    }
+
     /// Notes an error when the key is present: this version does not support it.
     pub(super) fn not_yet(&mut self, name: &'static str, instead: &'static str, problems: &mut Problems) {
         if let Some((place, _)) = self.find(name) {

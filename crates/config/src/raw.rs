@@ -235,7 +235,10 @@ fn explain(error: &serde_yaml::Error) -> (Message, Message) {
             "merge keys (<<) are not supported",
             "put settings that all listeners share into listener_defaults",
         ),
-        Error::UnsupportedTag { .. } => ("unsupported tag", QUOTES),
+        Error::UnsupportedTag { .. } => (
+            "unsupported tag",
+            "put quotes around a value that begins with '!'; addresses to refuse go into a list under deny",
+        ),
         Error::UnknownAnchor { .. } => ("alias references unknown anchor", QUOTES),
         Error::Eof { .. } => {
             ("the file ends too early", "close the last bracket or quote, or copy the whole file again")

@@ -9,7 +9,7 @@ use std::process::{Command, Output, Stdio};
 use e2e::gate::{binary, portcullis};
 use e2e::{Gate, Redis, eventually};
 
-use super::{stderr, stdout, with_variable};
+use super::{CONFIG, stderr, stdout, with_variable};
 
 const FORWARD: [&str; 6] = ["--listen", "127.0.0.1:16379", "--to", "127.0.0.1:16380", "--allow", "127.0.0.1"];
 
@@ -240,6 +240,30 @@ fn the_page_shows_what_the_options_stand_for() {
     let (shown, _) = shown.split_once("```").expect("its end");
     let output = portcullis(Path::new("."), command.split(' ').skip(1));
     assert_eq!(stdout(&output), shown, "{}", stderr(&output));
+}
+
+/// Where a text may take addresses away, no command proposes one of them as an entry.
+#[test]
+fn no_hint_turns_an_exclusion_into_an_entry() {
+    let directory = tempfile::tempdir().expect("a scratch directory");
+    let path = directory.path();
+    for text in ["10.9.0.0/16 except 10.9.1.0/24", "deny 10.9.1.1", "!10.9.1.1"] {
+        fs::write(path.join("portcullis.yaml"), CONFIG.replace("127.0.0.1]", &format!("\"{text}\"]")))
+            .expect("writable");
+        let config = CONFIG.replace("[127.0.0.1]", "[office]") + "groups: {office: []}\n";
+        fs::write(path.join("office.yaml"), config).expect("writable");
+        for output in [
+            portcullis(path, ["check", "--no-host", "--config", "portcullis.yaml"]),
+            portcullis(path, ["groups", "add", "office", text, "--config", "office.yaml"]),
+            portcullis(path, ["init", "--config", "new.yaml", "--allow", text]),
+            run_with(path, &["--allow", text, "--print-config"]),
+        ] {
+            let hints = stderr(&output) + &stdout(&output);
+            let hint = hints.lines().find_map(|line| line.strip_prefix("  hint: ")).expect("a hint");
+            assert!(!output.status.success() && !hint.contains("10.9."), "{hints}");
+            assert!(hint.contains("addresses to refuse go into a list under deny"), "{hints}");
+        }
+    }
 }
 
 #[test]

@@ -41,7 +41,7 @@ fn named(error: &CidrError) {
         CidrError::Netmask { networks } | CidrError::Range { networks } | CidrError::Wildcard { networks } => {
             networks.as_ref()
         }
-        CidrError::Several { networks } | CidrError::MoreWords { networks } => Some(networks),
+        CidrError::Several { networks } => Some(networks),
         _ => None,
     };
     let Some(networks) = networks else { return };

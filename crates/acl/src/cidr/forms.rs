@@ -66,6 +66,7 @@ impl fmt::Display for Networks {
 
 /// Recognises a form of another program in a text that is not an entry.
 pub(super) fn recognise(text: &str) -> Option<CidrError> {
+    let text = text.trim();
     match text.to_ascii_lowercase().as_str() {
         "any" | "all" | "anyone" | "anybody" | "everyone" | "everybody" | "anywhere" | "world"
         | "internet" | "*" | "0/0" => return Some(CidrError::Everybody),
@@ -117,7 +118,12 @@ fn netmask(text: &str) -> Option<CidrError> {
 
 /// Reads `10.0.0.1-10.0.0.9`, `10.0.0.1-9` and `10.0.0-3.*`.
 fn range(text: &str) -> Option<CidrError> {
+    // `10.0.0.1 -10.0.0.9` may exclude the second address.
+    let is_even = |first: &str, last: &str| {
+        first.ends_with(char::is_whitespace) == last.starts_with(char::is_whitespace)
+    };
     if let Some((first, last)) = text.split_once(['-', '\u{2013}'])
+        && is_even(first, last)
         && let (Ok(first), Ok(last)) = (first.trim().parse::<IpAddr>(), last.trim().parse::<IpAddr>())
     {
         let (first, last) = (first.to_canonical(), last.to_canonical());
@@ -175,30 +181,36 @@ fn wildcard_v6(text: &str) -> Option<CidrError> {
     Some(CidrError::Wildcard { networks: Networks::one(Cidr::cut_v6(Ipv6Addr::from(bits), len)) })
 }
 
-/// Reads addresses with commas, semicolons or spaces between them, and an address with other words.
+/// Reads addresses with commas, semicolons, spaces or `or` between them.
+///
+/// Any other word or sign may take an address away, as in `10.0.0.0/8 except 10.1.0.0/16`. Then no network is named.
 fn several(text: &str) -> Option<CidrError> {
     let words = || text.split([',', ';']).flat_map(str::split_whitespace);
-    if words().count() < 2 {
-        return None;
+    let is_or = |word: &str| word.eq_ignore_ascii_case("or");
+    let readings: Vec<Option<Networks>> = words().filter(|word| !is_or(word)).map(reading).collect();
+    if readings.iter().any(Option::is_none) {
+        return words().any(has_address).then_some(CidrError::MoreWords);
     }
-    let readings: Vec<Option<Networks>> = words().map(reading).collect();
-    if readings.iter().all(Option::is_none) {
+    if words().count() < 2 {
         return None;
     }
     let more: u64 = readings.iter().flatten().map(|networks| networks.more).sum();
     let shown: Vec<Cidr> = readings.iter().flatten().flat_map(|networks| networks.shown.clone()).collect();
     let total = more + u64::try_from(shown.len()).unwrap_or(u64::MAX);
-    let networks = Networks::of(shown.into_iter(), total)?;
-    match readings.iter().all(Option::is_some) {
-        true => Some(CidrError::Several { networks }),
-        false => Some(CidrError::MoreWords { networks }),
-    }
+    Some(CidrError::Several { networks: Networks::of(shown.into_iter(), total)? })
+}
+
+/// Whether a word is an address among other words, or an address behind a sign, as `!10.0.0.1` is.
+fn has_address(word: &str) -> bool {
+    let bare = word
+        .trim_start_matches(|c: char| c.is_ascii_punctuation() && !matches!(c, ':' | '*' | '?' | '.' | '['));
+    reading(bare).is_some()
 }
 
 /// The networks that one word stands for, if it is an entry or one of the forms above.
 fn reading(word: &str) -> Option<Networks> {
-    // Among other words, `*` says nothing about addresses.
-    if !word.contains(|c: char| c.is_ascii_digit()) {
+    // Among other words, `*` says nothing about addresses, and `255.255.0.0` is the mask of another word.
+    if !word.contains(|c: char| c.is_ascii_digit()) || word.starts_with("255.") {
         return None;
     }
     match Cidr::strict(word) {

@@ -122,3 +122,53 @@ fn an_address_that_an_odd_line_end_hides_is_an_error() {
         assert_eq!(files.messages(), Vec::<String>::new(), "{odd:?}");
     }
 }
+
+/// No message about a text that may take addresses away shows one of them as an entry to write, wherever the text is.
+#[test]
+fn no_message_turns_an_exclusion_into_an_entry() {
+    let texts = [
+        "10.9.0.0/16 except 10.9.1.0/24",
+        "10.9.0.0/16 but not 10.9.1.*",
+        "10.9.0.0/16, !10.9.1.0/24",
+        "10.9.0.0/16 -10.9.1.0-10.9.1.255",
+        "deny 10.9.1.1",
+        "!10.9.1.1",
+        "office without 10.9.1.1",
+    ];
+    let yaml = |allow: &str, deny: &str, office: &str| {
+        format!(
+            "listeners: [{{name: a, bind: \"127.0.0.1:1\", upstream: main, allow: {allow}, deny: {deny}}}]\n\
+             upstreams: {{main: {{address: \"127.0.0.1:6379\"}}}}\n\
+             groups: {{office: {office}}}\n"
+        )
+    };
+    for text in texts {
+        let quoted = format!("\"{text}\"");
+        let places = [
+            yaml(&quoted, "[]", "[]"),
+            yaml(&format!("[office, {quoted}]"), "[]", "[]"),
+            yaml(&format!("{{{quoted}: yes}}"), "[]", "[]"),
+            yaml(&format!("[{{cidr: {quoted}}}]"), "[]", "[]"),
+            yaml("office", &quoted, "[]"),
+            yaml("office", "[]", &quoted),
+            yaml("office", "[]", &format!("[{quoted}]")),
+            yaml("office", "[]", &format!("[{{host: {quoted}}}]")),
+            yaml("office", "[]", &format!("[{{group: {quoted}}}]")),
+            yaml("office", "[]", &format!("{{entries: {quoted}}}")),
+            yaml("office", "[]", &format!("{{{quoted}: bob}}")),
+            yaml("office", "[]", "{file: list.txt}"),
+            yaml("office", "[]", "{file: list.json, select: \"[]\"}"),
+        ];
+        for place in places {
+            let files = Files::new()
+                .with("portcullis.yaml", &place)
+                .with("list.txt", format!("{text}\n"))
+                .with("list.json", format!("[{quoted}]"));
+            let problems = files.load().unwrap_err();
+            let hints: Vec<&str> = problems.iter().filter_map(Problem::hint).collect();
+            assert!(!hints.is_empty() && !hints.concat().contains("10.9."), "{place}\n{hints:#?}");
+        }
+        let error = edit::NewEntry::parse(text).unwrap_err();
+        assert!(!error.hint().contains("10.9."), "{}", error.hint());
+    }
+}

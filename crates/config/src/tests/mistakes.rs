@@ -3,7 +3,7 @@
 use super::*;
 
 /// The text, and the place and a part of the message or of the hint of one of its problems.
-const MISTAKES: [(&str, (u32, u32), &str); 33] = [
+const MISTAKES: [(&str, (u32, u32), &str); 45] = [
     ("listeners:\n  - name: a\n    bind: b\n   upstream: c\n", (4, 4), "check the indentation"),
     ("listeners:\n  - name: a\n    bind: b\n     upstream: c\n", (4, 14), "check the indentation"),
     ("listeners:\n  - name: a\n\tbind: b\n", (2, 11), "indent with spaces"),
@@ -31,6 +31,18 @@ const MISTAKES: [(&str, (u32, u32), &str); 33] = [
     ("groups:\n  a: [{group:b}]\n", (2, 8), "write a space behind the ':', as in 'group: value'"),
     ("groups:\n  a: [group:b]\n", (2, 7), "write {group: ...} without quotes"),
     ("groups:\n  a: [\"{ host: x.example }\"]\n", (2, 7), "write {host: ...} without quotes"),
+    ("groups: {a: {192.0.2.1: bob}}\n", (1, 14), "addresses to refuse go into a list under deny"),
+    ("groups: {a: {192.0.2.0/24: x, \"!192.0.2.9\": y}}\n", (1, 14), "'- ADDRESS'"),
+    ("groups: {a: [{192.0.2.1: bob}]}\n", (1, 15), "'- ADDRESS'"),
+    ("groups: {a: {deny: [192.0.2.1]}}\n", (1, 14), "into a group of their own"),
+    ("groups: {a: {allow: [192.0.2.0/24], deny: {file: x.txt}}}\n", (1, 14), "into a group of their own"),
+    ("groups: {a: [{deny: 192.0.2.1}]}\n", (1, 15), "into a group of their own"),
+    ("groups: {a: [{file: x.txt}]}\n", (1, 15), "include that one with {group: NAME}"),
+    ("listeners: [{deny: {file: x.txt}}]\n", (1, 21), "'file' is a key of a group"),
+    ("listeners: [{allow: [{entries: [192.0.2.1]}]}]\n", (1, 23), "and name the group here"),
+    ("listeners: [{allow: [\"!office\"]}]\n", (1, 22), "under deny"),
+    ("groups: {a: [!192.0.2.1 ]}\n", (1, 24), "under deny"),
+    ("groups: {a: 192.0.2.0/24 except 192.0.2.9}\n", (1, 13), "under deny"),
     ("upstreams: {a: {group: b}}\n", (1, 17), "unknown key 'group' in upstream"),
     ("limits: {clients: 10k}\n", (1, 19), "such as 10000"),
     ("limits: {clients: 2M}\n", (1, 19), "such as 2000000"),

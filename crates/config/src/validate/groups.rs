@@ -4,6 +4,7 @@ mod entry;
 mod file;
 mod host;
 mod json;
+mod misplaced;
 mod url;
 
 use std::collections::{HashMap, HashSet};
@@ -303,6 +304,7 @@ fn entry_key<'n>(fields: &mut Fields<'n>) -> Option<(&'static str, &'n Position)
 /// `note`, `owner`, `until`, and one of `entries` and `file`.
 fn long_form<'n>(node: &'n Node, group: &mut Declared<'n>, scope: &mut Scope) -> Meta {
     let Some(mut fields) = Fields::of(node, "group", &mut scope.problems) else { return Meta::default() };
+    let is_misplaced = misplaced::in_group(&mut fields, scope);
     let meta = meta(&mut fields, scope);
     group.entries = fields.take("entries");
     group.file = fields.take("file");
@@ -337,8 +339,9 @@ fn long_form<'n>(node: &'n Node, group: &mut Declared<'n>, scope: &mut Scope) ->
                 message!("write {}: [{{{}: ...}}], or '- {}: ...' on a line of its own", name, key, key);
             scope.problems.error(place, message, hint);
         }
-        (None, None) => {
-            scope.problems.error(&node.place, "the group has neither entries nor a file", "write entries: []")
+        (None, None) if !is_misplaced => {
+            let hint = "list the addresses under entries, or name their file under file";
+            scope.problems.error(&node.place, "the group has neither entries nor a file", hint);
         }
         _ => {}
     }

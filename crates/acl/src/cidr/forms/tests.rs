@@ -17,8 +17,7 @@ fn networks_of(text: &str) -> Networks {
             CidrError::Netmask { networks: Some(networks) }
             | CidrError::Range { networks: Some(networks) }
             | CidrError::Wildcard { networks: Some(networks) }
-            | CidrError::Several { networks }
-            | CidrError::MoreWords { networks },
+            | CidrError::Several { networks },
         ) => networks,
         other => panic!("{text:?}: {other:?}"),
     }
@@ -127,11 +126,43 @@ fn several_addresses_are_named() {
     }
     let many: Vec<String> = (1..=40).map(|host| format!("10.0.0.{host}")).collect();
     assert!(hint(&many.join(" ")).ends_with("10.0.0.16 and 24 more"));
-    assert_eq!(networks_of("10.0.0.1 office").to_string(), "10.0.0.1");
-    assert!(hint("10.0.0.1 office").starts_with("write 10.0.0.1; a note goes behind '#'"));
-    assert!(
-        hint("10.0.0.1, 10.0.0.2 x *").starts_with("write one entry for each of 10.0.0.1, 10.0.0.2; a note")
-    );
+}
+
+/// A word or a sign may take an address away, so the hint has no entry to copy.
+#[test]
+fn other_words_leave_no_entry_in_the_hint() {
+    for text in [
+        "10.0.0.1 office",
+        "10.0.0.1, 10.0.0.2 x *",
+        "10.0.0.0/8 except 10.1.0.0/16",
+        "10.0.0.0/8 not 10.1.0.0/16",
+        "10.0.0.0/8 but 10.1.0.0/16",
+        "10.0.0.0/8 and 10.1.0.0/16",
+        "10.0.0.0/8, !10.1.0.0/16",
+        "10.0.0.0/8 -10.1.0.0/16",
+        "10.0.0.0/8 - 10.1.0.0/16",
+        "10.0.0.1 -10.0.0.9",
+        "10.0.0.1- 10.0.0.9",
+        "10.0.0.* minus 10.0.0.1-9",
+        "deny 10.0.0.1",
+        "deny: 10.0.0.1",
+        "!10.0.0.1",
+        "-10.0.0.1",
+        "~10.1.*",
+        "10.0.0.1 10.1.2.3/8",
+        "10.0.0.0 255.0.0.0, 10.1.0.0 255.255.0.0",
+    ] {
+        assert_eq!(text.parse::<Cidr>(), Err(CidrError::MoreWords), "{text}");
+        assert_eq!(entries_in(&hint(text)), Vec::<Cidr>::new(), "{text}");
+        assert!(hint(text).contains("under deny"), "{text}");
+    }
+    assert_eq!(networks_of("10.0.0.1 or 10.0.0.2 OR 10.1.*").to_string(), "10.0.0.1, 10.0.0.2, 10.1.0.0/16");
+}
+
+/// Returns the entries that an operator can copy out of a hint.
+fn entries_in(hint: &str) -> Vec<Cidr> {
+    let words = hint.split(|c: char| c.is_whitespace() || ",;()\"?'{}".contains(c));
+    words.filter_map(|word| word.parse().ok()).collect()
 }
 
 #[test]
@@ -197,12 +228,141 @@ proptest! {
         if let Err(CidrError::Netmask { networks: Some(networks) }
             | CidrError::Range { networks: Some(networks) }
             | CidrError::Wildcard { networks: Some(networks) }
-            | CidrError::Several { networks }
-            | CidrError::MoreWords { networks }) = text.parse::<Cidr>()
+            | CidrError::Several { networks }) = text.parse::<Cidr>()
         {
             prop_assert!((1..=MOST_SHOWN).contains(&networks.shown().len()));
             for cidr in networks.shown() {
                 prop_assert_eq!(cidr.to_string().parse(), Ok(*cidr), "{}", text);
+            }
+        }
+    }
+}
+
+/// Parts of texts that operators write, for [`hints_admit_only_what_the_text_admits`].
+fn texts() -> impl Strategy<Value = String> {
+    let address = || (0_u8..4, 0_u8..12).prop_map(|(net, host)| format!("172.16.{net}.{host}"));
+    let form = prop_oneof![
+        4 => address(),
+        2 => (address(), 20_u8..33).prop_map(|(ip, len)| format!("{ip}/{len}")),
+        1 => (0_u8..4, 22_u8..25).prop_map(|(net, len)| format!("172.16.{}.0/{len}", net & (0xff << (24 - len)))),
+        1 => (address(), address()).prop_map(|(first, last)| format!("{first}-{last}")),
+        1 => (address(), 0_u8..20).prop_map(|(first, last)| format!("{first}-{last}")),
+        1 => (0_u8..4).prop_map(|net| format!("172.16.{net}.*")),
+        1 => Just("172.16.*".to_owned()),
+        1 => Just("172.16.1.?".to_owned()),
+        1 => address().prop_map(|ip| format!("{ip}/255.255.255.0")),
+        1 => Just("255.255.255.0".to_owned()),
+    ];
+    let word = prop::sample::select(vec![
+        "except", "not", "but", "deny", "!", "-", "without", "minus", "and", "or", "office", "#", "mask",
+        "*", "to", "allow", "&", "|", "\u{2013}", "netmask", "x",
+    ]);
+    let part = prop_oneof![3 => form, 1 => word.prop_map(str::to_owned)];
+    let glue = prop::sample::select(vec![
+        " ", " ", ", ", ",", ";", " or ", "", "-", " -", "- ", " !", "/", "\t", " ; ",
+    ]);
+    prop::collection::vec((part, glue), 1..5)
+        .prop_map(|parts| parts.into_iter().flat_map(|(part, glue)| [part, glue.to_owned()]).collect())
+}
+
+/// A set of addresses that stands in a text.
+type Stands = Box<dyn Fn(Ipv4Addr) -> bool>;
+
+/// Reads what a text admits, without the code under test. `None`: the text has another word.
+fn stands(text: &str) -> Option<Vec<Stands>> {
+    let text = text.trim();
+    let dashes = |dash: &str| text.split_once(dash).and_then(|(first, last)| between_texts(first, last));
+    if let Some(range) = dashes(" - ").or_else(|| dashes(" \u{2013} ")) {
+        return Some(vec![range]);
+    }
+    let words: Vec<&str> = text.split_whitespace().collect();
+    if let [ip, mask] | [ip, "mask" | "netmask", mask] = words[..]
+        && mask.starts_with("255.")
+        && let Some(net) = masked(ip, mask)
+    {
+        return Some(vec![net]);
+    }
+    let words = text.split([',', ';']).flat_map(str::split_whitespace).filter(|word| *word != "or");
+    let words: Vec<&str> = words.collect();
+    // A mask beside other words belongs to one of them.
+    let is_mask = |word: &str| words.len() > 1 && word.starts_with("255.");
+    words.iter().map(|word| stands_for(word).filter(|_| !is_mask(word))).collect()
+}
+
+fn between_texts(first: &str, last: &str) -> Option<Stands> {
+    let (first, last) = (first.parse::<Ipv4Addr>().ok()?, last.parse::<Ipv4Addr>().ok()?);
+    Some(Box::new(move |ip| first <= ip && ip <= last))
+}
+
+fn masked(ip: &str, mask: &str) -> Option<Stands> {
+    let (ip, mask) = (ip.parse::<Ipv4Addr>().ok()?.to_bits(), mask.parse::<Ipv4Addr>().ok()?.to_bits());
+    Some(Box::new(move |other| other.to_bits() & mask == ip & mask))
+}
+
+fn stands_for(word: &str) -> Option<Stands> {
+    if let Some((ip, len)) = word.split_once('/') {
+        let mask = match len.parse::<u32>() {
+            Ok(len) => Ipv4Addr::from_bits(u32::MAX.checked_shl(32 - len).unwrap_or(0)).to_string(),
+            Err(_) => len.to_owned(),
+        };
+        return masked(ip, &mask);
+    }
+    let dash = word.split_once(['-', '\u{2013}']);
+    if let Some((first, last)) = dash {
+        let tail = first.rsplit_once('.').map(|(head, _)| format!("{head}.{last}"));
+        return between_texts(first, last).or_else(|| between_texts(first, &tail?));
+    }
+    let parts: Vec<String> = word.split('.').map(str::to_owned).collect();
+    let fits = |part: &String| {
+        let text = |c: char| c.is_ascii_digit() || c == '*' || c == '?';
+        part == "x" || (1..=3).contains(&part.len()) && part.chars().all(text)
+    };
+    let whole = parts.len() == 4 || parts.len() > 1 && parts.last().is_some_and(|last| last == "*");
+    (whole && parts.iter().all(fits)).then(|| {
+        let stands = move |ip: Ipv4Addr| {
+            parts.iter().zip(ip.octets()).all(|(part, octet)| glob(part, &octet.to_string()))
+        };
+        Box::new(stands) as Stands
+    })
+}
+
+/// Tries a star as no character, and as one character more.
+fn glob(pattern: &str, text: &str) -> bool {
+    let after = |text: &str| text.get(1..).map(str::to_owned);
+    match pattern.chars().next() {
+        None => text.is_empty(),
+        Some('x') => true,
+        Some('*') => glob(&pattern[1..], text) || after(text).is_some_and(|rest| glob(pattern, &rest)),
+        Some(c) => {
+            (c == '?' || text.starts_with(c)) && after(text).is_some_and(|rest| glob(&pattern[1..], &rest))
+        }
+    }
+}
+
+/// Entries that hints show as examples, whatever the text is.
+fn is_example(cidr: Cidr) -> bool {
+    ["203.0.113.9", "203.0.113.0/24", "2001:db8::/32", "2001:db8::1", "10.1.0.0/16", "0.0.0.0/0", "::/0"]
+        .contains(&cidr.to_string().as_str())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4096))]
+
+    /// Every entry that a hint shows has only addresses that the text names and does not take away.
+    #[test]
+    fn hints_admit_only_what_the_text_admits(text in texts()) {
+        let Err(error) = text.parse::<Cidr>() else { return Ok(()) };
+        let shown: Vec<Cidr> = entries_in(&error.hint()).into_iter().filter(|cidr| !is_example(*cidr)).collect();
+        let Some(stands) = stands(&text) else {
+            prop_assert!(shown.is_empty(), "{:?}: {}", text, error.hint());
+            return Ok(());
+        };
+        for cidr in shown {
+            let IpNet::V4(net) = cidr.net() else { panic!("{text:?}: {cidr}") };
+            // The parts of the texts end at borders of at most 256 addresses.
+            let probes = [net.network(), net.broadcast()].into_iter().chain(net.hosts().take(300));
+            for ip in probes {
+                prop_assert!(stands.iter().any(|stands| stands(ip)), "{:?}: {} has {}", text, cidr, ip);
             }
         }
     }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use portcullis_acl::{Cidr, CidrError, Entry, GroupId, Meta, PolicyBuilder, SourceId, TooMany, UnixSeconds};
 
-use super::{Groups, Include, url};
+use super::{Groups, Include, misplaced, url};
 use crate::fields::Fields;
 use crate::message::{Harmless, Masked, Message, message};
 use crate::problem::Position;
@@ -70,6 +70,9 @@ impl Groups<'_> {
             return;
         }
         let Some(mut fields) = Fields::of(node, "entry", &mut scope.problems) else { return };
+        if misplaced::in_entry(&mut fields, self.named(id).is_some(), scope) {
+            return;
+        }
         if let Some((place, node)) = fields.find("url") {
             let url = value::text(node, "url", &mut scope.problems);
             return url::refuse(url, self.named(id), place, scope);
@@ -139,6 +142,11 @@ impl Groups<'_> {
             }
             Err(_) if url::is_url(text) => {
                 url::refuse(Some(text), self.named(id), place, scope);
+                None
+            }
+            Err(_) if text.strip_prefix(['!', '^', '~']).is_some_and(value::is_name) => {
+                let message = message!("'{}': a list has no exceptions", Masked::of(text));
+                scope.problems.error(place, message, "name the group under deny of the listener");
                 None
             }
             Err(error @ CidrError::HostName) => {
