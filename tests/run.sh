@@ -7,7 +7,7 @@ top=$(cd "$(dirname "$0")/.." && pwd)
 . "$top/deploy/packages.sh"
 cd "$top"
 
-steps=(format prose structure lints docs purity licences advisories deploy unit e2e peers fuzz)
+steps=(format prose structure lints docs purity licences advisories deploy unit e2e monitoring peers fuzz)
 target=${CARGO_TARGET_DIR:-$top/target}
 logs=$target/test-logs
 # The disk space that all steps and a release build use (3.8 GiB), with some to spare.
@@ -207,6 +207,12 @@ step_container() {
 step_kubernetes() {
     cargo build --locked -p portcullis
     PORTCULLIS_BIN=$target/debug/portcullis tests/kubernetes.sh
+}
+
+# Alert rules and dashboard, with a real Prometheus.
+step_monitoring() {
+    cargo build --locked -p portcullis
+    PORTCULLIS_BIN=$target/debug/portcullis tests/monitoring.sh
 }
 
 # If the libraries cannot be fetched, the step says NOT CHECKED.
