@@ -107,14 +107,6 @@ impl<'n> Fields<'n> {
         first
     }
 
-    /// Notes an error when the key is present: this version does not support it.
-    pub(super) fn not_yet(&mut self, name: &'static str, instead: &'static str, problems: &mut Problems) {
-        if let Some((place, _)) = self.find(name) {
-            let instead = if instead.is_empty() { "remove it" } else { instead };
-            problems.error(place, message!("'{}' is not yet supported", name), instead);
-        }
-    }
-
     /// Takes the value of a required key.
     pub(super) fn need(
         &mut self,

@@ -1,7 +1,7 @@
 //! The mappings that keys belong to, for a key in another mapping: mostly one with the wrong indentation.
 
 /// Mappings by their names in messages, each with its name in a hint and the keys that tell it from others.
-pub(crate) const HOMES: [(&str, &str, &[&str]); 13] = [
+pub(crate) const HOMES: [(&str, &str, &[&str]); 14] = [
     (
         "the configuration",
         "the top of the file",
@@ -43,6 +43,7 @@ pub(crate) const HOMES: [(&str, &str, &[&str]); 13] = [
         &[
             "address",
             "sentinel",
+            "cluster",
             "translate",
             "resolve_every",
             "credentials",
@@ -53,6 +54,7 @@ pub(crate) const HOMES: [(&str, &str, &[&str]); 13] = [
         ],
     ),
     ("sentinel", "sentinel", &["master", "nodes", "pause"]),
+    ("cluster", "cluster", &["nodes", "read_from"]),
     ("credentials", "credentials", &["username", "password"]),
     ("user", "a user", &["password", "upstream_credentials"]),
     ("group", "a group", &["entries", "allow_empty", "select"]),

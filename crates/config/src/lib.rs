@@ -46,8 +46,8 @@ pub use input::{Input, is_null_device, name_of, nonblocking};
 pub use limits::{Limits, Tcp, Timeouts};
 pub use load::{Loaded, Reading, default_path, load, read, read_document};
 pub use model::{
-    Acl, Admin, Audit, AuditPath, Auth, Connections, Credentials, Listener, Log, LogFormat, LogLevel,
-    Overflow, ProxyProtocol, Refusal, Reload, Sentinel, Upstream, User,
+    Acl, Admin, Audit, AuditPath, Auth, Cluster, Connections, Credentials, Listener, Log, LogFormat,
+    LogLevel, Overflow, ProxyProtocol, Refusal, Reload, Sentinel, Upstream, User,
 };
 pub use origin::{Document, Origin};
 pub use places::Places;

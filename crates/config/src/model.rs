@@ -15,9 +15,13 @@ use super::limits::Limits;
 use crate::presentation::Presentation;
 use crate::tls::{ClientTls, ServerTls};
 
+pub use self::cluster::Cluster;
 pub use self::sentinel::Sentinel;
+pub(crate) use self::translations::Translations;
 
+mod cluster;
 mod sentinel;
+mod translations;
 
 /// One named listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -248,6 +252,7 @@ pub struct Upstream {
     pub(super) failover_wait: Option<Duration>,
     pub(super) tls: Option<Arc<ClientTls>>,
     pub(super) sentinel: Option<Arc<Sentinel>>,
+    pub(super) cluster: Option<Arc<Cluster>>,
 }
 
 impl Upstream {
@@ -256,7 +261,7 @@ impl Upstream {
         &self.name
     }
 
-    /// The addresses, tried in order. Empty if sentinels name the address, otherwise at least one.
+    /// The addresses, tried in order: at least one, unless sentinels or the nodes of a cluster name the addresses.
     pub fn addresses(&self) -> &[Address] {
         &self.addresses
     }
@@ -269,6 +274,16 @@ impl Upstream {
     /// Whether sentinels name the address of the upstream.
     pub fn is_sentinel(&self) -> bool {
         self.sentinel.is_some()
+    }
+
+    /// The nodes by which the cluster is found; `None`: the upstream is no cluster.
+    pub fn cluster(&self) -> Option<&Arc<Cluster>> {
+        self.cluster.as_ref()
+    }
+
+    /// Whether the upstream is a cluster.
+    pub fn is_cluster(&self) -> bool {
+        self.cluster.is_some()
     }
 
     /// The credentials: with `auth: trust` for every connection, with `auth: passthrough` for health checks only.

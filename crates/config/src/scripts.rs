@@ -1,11 +1,15 @@
 //! Scripts under `@public-scripts`: the Redis user whose ACL must restrict them.
 
-use portcullis_acl::command_rule::RedisUser;
+use portcullis_acl::command_rule::{ByName, RedisUser};
+use portcullis_resp::command::{CommandId, id};
 
 use super::{Acl, Auth, Config, Credentials, Listener};
 
 /// Stands for a Redis user that the file does not name.
 const UNNAMED: &str = "portcullis";
+
+/// The commands that run scripts and functions. Those for reading only cannot change a cluster.
+const SCRIPTS: [CommandId; 3] = [id::EVAL, id::EVALSHA, id::FCALL];
 
 /// One login at an upstream under which scripts of clients run.
 #[derive(Clone, Debug)]
@@ -29,6 +33,12 @@ pub(super) fn needed(
     let rules: Vec<_> = listener.into_iter().chain(user).map(|acl| &**acl.rules()).collect();
     let runs = rules.iter().any(|rules| rules.has_public_scripts());
     runs.then(|| RedisUser::new(named(login).unwrap_or(UNNAMED), &rules))
+}
+
+/// Whether these rules let clients run scripts or functions.
+pub(super) fn may_run(listener: Option<&Acl>, user: Option<&Acl>) -> bool {
+    let rules = || listener.into_iter().chain(user).map(|acl| &**acl.rules());
+    SCRIPTS.into_iter().any(|id| rules().all(|rules| rules.by_name(id) != ByName::Refused))
 }
 
 /// The Redis user of a login, where that is not the one that may do everything.

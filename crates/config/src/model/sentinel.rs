@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Credentials;
+use super::translations::Translations;
 use crate::address::Address;
 use crate::tls::ClientTls;
 
@@ -15,7 +16,7 @@ pub struct Sentinel {
     pub(crate) credentials: Option<Credentials>,
     pub(crate) tls: Option<Arc<ClientTls>>,
     pub(crate) pause: Option<Duration>,
-    pub(crate) translate: Vec<(Address, Address)>,
+    pub(crate) translate: Translations,
 }
 
 impl Sentinel {
@@ -46,8 +47,7 @@ impl Sentinel {
 
     /// Returns the address at which the proxy reaches a server that announces `announced`.
     pub fn reachable<'a>(&'a self, announced: &'a Address) -> &'a Address {
-        let known = self.translate.iter().find(|(from, _)| from.is_same_host(announced));
-        known.map_or(announced, |(_, to)| to)
+        self.translate.reachable(announced)
     }
 
     /// Whether both have the same master at the same place: the same name and translations, and a sentinel in common.

@@ -171,6 +171,7 @@ listeners:
 upstreams:
   main: {address: "127.0.0.1:6379"}
   moving: {sentinel: {master: mymaster, nodes: ["127.0.0.1:26379"]}}
+  sharded: {cluster: {nodes: ["127.0.0.1:7000"]}}
 groups:
   office: [203.0.113.0/24]
   listed: {file: list.txt}

@@ -68,6 +68,11 @@ impl ClientTls {
         named.or_else(|| self.pinned.then(|| ServerName::from(IpAddr::from(Ipv4Addr::LOCALHOST))))
     }
 
+    /// Whether all servers must have the same name or key in their certificates, whatever their addresses are.
+    pub fn fixes_name(&self) -> bool {
+        self.name.is_some() || self.pinned
+    }
+
     /// Whether there is a certificate to show.
     pub fn has_identity(&self) -> bool {
         self.identity

@@ -1,6 +1,7 @@
 //! The `listeners` list, with `listener_defaults` below each.
 
 mod binds;
+mod clusters;
 mod openness;
 mod presentation;
 mod scripts;

@@ -1,6 +1,8 @@
 //! The `upstreams` mapping.
 
+mod cluster;
 mod sentinel;
+mod servers;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -9,7 +11,7 @@ use std::time::Duration;
 use crate::address::Address;
 use crate::fields::{Fields, named};
 use crate::message::{Masked, Message, did_you_mean, message};
-use crate::model::{Connections, Credentials, Sentinel, Upstream};
+use crate::model::{Cluster, Connections, Credentials, Sentinel, Upstream};
 use crate::problem::Position;
 use crate::raw::Node;
 use crate::scope::Scope;
@@ -42,6 +44,7 @@ pub(super) struct Read<'n> {
     pub(super) place: &'n Position,
     pub(super) credentials: Option<&'n Position>,
     pub(super) connections: Connections,
+    pub(super) is_cluster: bool,
     upstream: Option<Upstream>,
 }
 
@@ -96,8 +99,14 @@ pub(super) fn read<'n>(fields: &mut Fields<'n>, scope: &mut Scope) -> Upstreams<
             scope.problems.error(&key.place, message, hint);
         }
         let connections = Connections::Dedicated;
-        let mut read =
-            Read { name: &key.text, place: &key.place, credentials: None, connections, upstream: None };
+        let mut read = Read {
+            name: &key.text,
+            place: &key.place,
+            credentials: None,
+            connections,
+            is_cluster: false,
+            upstream: None,
+        };
         read.upstream = one(node, &mut read, scope);
         upstreams.index.insert(&key.text, upstreams.list.len());
         upstreams.list.push(read);
@@ -111,16 +120,22 @@ pub(super) fn read<'n>(fields: &mut Fields<'n>, scope: &mut Scope) -> Upstreams<
 /// Reads one upstream. Facts that other checks need go to `read`, because they are known of a faulty upstream too.
 fn one<'n>(node: &'n Node, read: &mut Read<'n>, scope: &mut Scope) -> Option<Upstream> {
     let mut fields = Fields::of(node, "upstream", &mut scope.problems)?;
-    fields.not_yet("cluster", "write address: host:port", &mut scope.problems);
     let key = message!("upstreams.{}", Masked::name(read.name)).into_string();
     let home = Home::read(&mut fields, &key, scope);
+    read.is_cluster = home.as_ref().is_some_and(|home| home.cluster.is_some());
     let addresses = home.as_ref().map(|home| home.addresses.clone());
-    let tls = fields.take("tls").map(|node| tls::upstream(node, &key, addresses.as_deref(), scope));
+    let tls_node = fields.take("tls");
+    let tls = tls_node.map(|node| tls::upstream(node, &key, addresses.as_deref(), scope));
+    if let (Some(Some(tls)), Some(node), Some(cluster)) =
+        (&tls, tls_node, home.as_ref().and_then(|home| home.cluster.as_ref()))
+    {
+        cluster::warn_of_addresses(cluster, tls, &node.place, scope);
+    }
     let credentials_node = fields.take("credentials");
     read.credentials = credentials_node.map(|node| &node.place);
     let credentials = credentials_node.map(|node| credentials(node, scope));
     let connections = match fields.take("connections") {
-        Some(node) => value::word(node, "connections", &CONNECTIONS, &mut scope.problems),
+        Some(node) => connections(node, read.is_cluster, scope),
         None => Some(Connections::Dedicated),
     };
     read.connections = connections.unwrap_or(Connections::Dedicated);
@@ -141,10 +156,12 @@ fn one<'n>(node: &'n Node, read: &mut Read<'n>, scope: &mut Scope) -> Option<Ups
         None => Some(Some(FAILOVER_WAIT)),
     };
     fields.finish(&mut scope.problems);
+    let Home { addresses, sentinel, cluster } = home?;
     Some(Upstream {
         name: read.name.to_owned(),
-        addresses: addresses?,
-        sentinel: home?.sentinel,
+        addresses,
+        sentinel,
+        cluster,
         credentials: match credentials {
             None => None,
             Some(credentials) => Some(credentials?),
@@ -161,37 +178,67 @@ fn one<'n>(node: &'n Node, read: &mut Read<'n>, scope: &mut Scope) -> Option<Ups
     })
 }
 
-/// The place of an upstream: fixed addresses, or sentinels that name the address.
+/// The place of an upstream: fixed addresses, sentinels that name the address, or nodes of a cluster.
 struct Home {
     addresses: Vec<Address>,
     sentinel: Option<Arc<Sentinel>>,
+    cluster: Option<Arc<Cluster>>,
 }
 
 impl Home {
     fn read(fields: &mut Fields<'_>, key: &str, scope: &mut Scope) -> Option<Self> {
         let (sentinel, address) = (fields.take_with_key("sentinel"), fields.take_with_key("address"));
+        let cluster = fields.take_with_key("cluster");
         let translate = fields.take_with_key("translate");
-        if let (None, Some((place, _))) = (sentinel, translate) {
-            sentinel::without_sentinel(place, scope);
+        if let (None, None, Some((place, _))) = (sentinel, cluster, translate) {
+            let hint = "remove it: it translates addresses that sentinels or nodes announce, and address is used as it \
+                        is written";
+            scope.problems.error(place, "'translate' without 'sentinel' or 'cluster'", hint);
         }
-        match (sentinel, address) {
-            (Some((place, _)), Some(_)) => {
-                let hint = "keep address for a server that stays where it is, or sentinel if sentinels name the master";
-                scope.problems.error(place, "'address' and 'sentinel' exclude each other", hint);
-                None
+        if let Some((place, _)) = cluster {
+            cluster::refuse(place, scope);
+        }
+        let translate = translate.map(|(_, node)| node);
+        let none = Self { addresses: Vec::new(), sentinel: None, cluster: None };
+        match (sentinel, cluster, address) {
+            (Some((_, node)), None, None) => {
+                Some(Self { sentinel: Some(sentinel::read(node, translate, key, scope)?), ..none })
             }
-            (Some((_, node)), None) => {
-                let sentinel = sentinel::read(node, translate.map(|(_, node)| node), key, scope)?;
-                Some(Self { addresses: Vec::new(), sentinel: Some(sentinel) })
+            (None, Some((_, node)), None) => {
+                Some(Self { cluster: Some(cluster::read(node, translate, scope)?), ..none })
             }
-            (None, Some((_, node))) => Some(Self { addresses: addresses(node, scope)?, sentinel: None }),
-            (None, None) => {
+            (None, None, Some((_, node))) => Some(Self { addresses: addresses(node, scope)?, ..none }),
+            (None, None, None) => {
                 let hint = "write address: host:port, or unix:/path, or sentinel: {master: NAME, nodes: [host:port]}";
                 scope.problems.error(fields.place, "'address' is missing in upstream", hint);
                 None
             }
+            (sentinel, cluster, address) => {
+                let keys = [("address", address), ("sentinel", sentinel), ("cluster", cluster)];
+                exclude_each_other(keys, scope);
+                None
+            }
         }
     }
+}
+
+/// Notes that several of these keys are present. Each stands for another kind of upstream.
+fn exclude_each_other(keys: [(&'static str, Option<(&Position, &Node)>); 3], scope: &mut Scope) {
+    let mut present = keys.into_iter().filter_map(|(key, found)| found.map(|(place, _)| (key, place)));
+    let (Some((first, _)), Some((second, place))) = (present.next(), present.next()) else { return };
+    let hint = "keep address for a server that stays where it is, sentinel if sentinels name the master, or cluster if \
+                each node has a part of the keys";
+    scope.problems.error(place, message!("'{}' and '{}' exclude each other", first, second), hint);
+}
+
+fn connections(node: &Node, is_cluster: bool, scope: &mut Scope) -> Option<Connections> {
+    let connections = value::word(node, "connections", &CONNECTIONS, &mut scope.problems)?;
+    if is_cluster && connections == Connections::Shared {
+        let message = "connections: shared is not yet supported on a cluster";
+        scope.problems.error(&node.place, message, "write connections: dedicated, or remove it");
+        return None;
+    }
+    Some(connections)
 }
 
 fn resolve_every(node: &Node, scope: &mut Scope) -> Option<Duration> {

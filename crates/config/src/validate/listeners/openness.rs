@@ -102,8 +102,10 @@ impl Listeners<'_> {
         }
     }
 
-    /// Notes listeners with `auth: passthrough` on shared connections, where a login would affect other clients.
+    /// Notes listeners with `auth: passthrough` on shared connections, where a login would affect other clients, and in
+    /// front of a cluster.
     pub(in crate::validate) fn meet_shared(&self, upstreams: &Upstreams<'_>, scope: &mut Scope) {
+        self.meet_clusters(upstreams, scope);
         for read in self.list.iter().flatten().filter(|read| !read.settings.broken) {
             let upstream = read.settings.upstream.and_then(|index| upstreams.get(index));
             let shared = upstream.filter(|upstream| upstream.connections == Connections::Shared);

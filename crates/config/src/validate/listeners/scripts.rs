@@ -20,6 +20,7 @@ impl Listeners<'_> {
         known: &Users<'_>,
         scope: &mut Scope,
     ) {
+        self.meet_cluster_scripts(upstreams, known, scope);
         let with_data = |read: &&Read<'_>| !read.settings.presentation.is_sentinel_only();
         for read in self.list.iter().flatten().filter(with_data) {
             let Some(upstream) = read.settings.upstream.and_then(|index| upstreams.get(index)) else {
