@@ -2,7 +2,6 @@
 
 pub(crate) mod channels;
 pub(crate) mod expiries;
-#[cfg_attr(not(test), expect(dead_code, reason = "the watcher of sentinels and the sessions use all of it"))]
 pub(crate) mod hints;
 pub(crate) mod questions;
 pub(crate) mod roster;

@@ -1,13 +1,18 @@
 //! Hints from sessions and health checks that an upstream has moved, for the watcher of that upstream.
 //!
 //! Thousands of sessions meet the same failure at once. So a hint is a bit that is set or not: hints of one kind are
-//! one hint until the watcher has taken it. Nothing is queued, and giving a hint never waits.
+//! one hint until the watcher has taken it. A hint about a node of a cluster also says which node. Such hints are kept up
+//! to a bound, and giving a hint never waits.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use portcullis_session::cluster::{Endpoint, NodeIndex};
 use tokio::sync::Notify;
+
+/// The most slots, and the most nodes, about which the watcher is told at once. All others are found by asking.
+const MAX_KEPT: usize = 256;
 
 /// A reason to believe that an upstream is elsewhere now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,18 +26,49 @@ pub(crate) enum Hint {
     Replica = 4,
     /// The server does not answer, or its connection was lost.
     Silent = 8,
+    /// A node of a cluster redirects to a node that the map does not have.
+    Unknown = 16,
+    /// A node of a cluster says that a slot belongs to another node.
+    Moved = 32,
+    /// A node of a cluster says CLUSTERDOWN, or a slot has no owner.
+    Clusterdown = 64,
+}
+
+/// A MOVED that a session has read from a node of a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Moved {
+    /// The slot.
+    pub(crate) slot: u16,
+    /// The node that answered.
+    pub(crate) from: NodeIndex,
+    /// The node that it named.
+    pub(crate) to: Endpoint,
 }
 
 /// The hints about one upstream that its watcher has not taken yet.
 #[derive(Debug, Default)]
 pub(crate) struct Hints {
     given: AtomicU8,
+    about: Mutex<About>,
     news: Notify,
 }
 
+/// The slots and nodes of a cluster that hints are about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct About {
+    /// The newest MOVED of each slot.
+    pub(crate) moved: HashMap<u16, Moved>,
+    /// The nodes that refused a connection, lost it, or do not answer.
+    pub(crate) failing: Vec<NodeIndex>,
+}
+
 /// Some hints about one upstream, without an order.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Given(u8);
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Given {
+    kinds: u8,
+    /// The slots and nodes that the hints are about, if they name any.
+    pub(crate) about: About,
+}
 
 impl Hints {
     /// Gives a hint. A hint that the watcher has not taken yet is not given twice.
@@ -44,12 +80,35 @@ impl Hints {
         }
     }
 
+    /// Gives a hint about a slot of a cluster. If another thread is giving a hint, the watcher learns only the kind of
+    /// this one.
+    pub(crate) fn give_moved(&self, moved: Moved) {
+        if let Ok(mut about) = self.about.try_lock()
+            && (about.moved.len() < MAX_KEPT || about.moved.contains_key(&moved.slot))
+        {
+            about.moved.insert(moved.slot, moved);
+        }
+        self.give(Hint::Moved);
+    }
+
+    /// Gives a hint about a node of a cluster: [`Hint::Refused`] or [`Hint::Silent`].
+    pub(crate) fn give_about(&self, node: NodeIndex, hint: Hint) {
+        if let Ok(mut about) = self.about.try_lock()
+            && about.failing.len() < MAX_KEPT
+            && !about.failing.contains(&node)
+        {
+            about.failing.push(node);
+        }
+        self.give(hint);
+    }
+
     /// Takes the hints that were given since the last call, at least one. Dropped before that, nothing is lost.
     pub(crate) async fn taken(&self) -> Given {
         loop {
-            let given = self.given.swap(0, Ordering::AcqRel);
-            if given != 0 {
-                return Given(given);
+            let kinds = self.given.swap(0, Ordering::AcqRel);
+            if kinds != 0 {
+                let about = std::mem::take(&mut *self.about.lock().unwrap_or_else(PoisonError::into_inner));
+                return Given { kinds, about };
             }
             self.news.notified().await;
         }
@@ -58,8 +117,8 @@ impl Hints {
 
 impl Given {
     /// Returns whether this hint is among them.
-    pub(crate) const fn has(self, hint: Hint) -> bool {
-        self.0 & hint as u8 != 0
+    pub(crate) const fn has(&self, hint: Hint) -> bool {
+        self.kinds & hint as u8 != 0
     }
 }
 
@@ -80,6 +139,7 @@ impl HintBoard {
 mod tests {
     use std::time::Duration;
 
+    use portcullis_session::cluster::{Announced, Map, Role};
     use tokio::time::timeout;
 
     use super::*;
@@ -97,6 +157,38 @@ mod tests {
         assert!(timeout(Duration::from_millis(20), hints.taken()).await.is_err(), "all are taken");
         hints.give(Hint::Readonly);
         assert!(hints.taken().await.has(Hint::Readonly), "the next one counts again");
+    }
+
+    /// Returns the map of a cluster with this number of nodes.
+    fn nodes(count: u16) -> Map {
+        let node = |port: u16| Announced {
+            id: port.to_string().into(),
+            address: Endpoint::new("127.0.0.1", port),
+            names: Vec::new(),
+            role: Role::Master,
+            migrating: Vec::new(),
+        };
+        let nodes: Vec<Announced> = (1..=count).map(node).collect();
+        Map::make(None, 1, &nodes, |_| Some(0)).expect("a map")
+    }
+
+    #[tokio::test]
+    async fn hints_about_slots_and_nodes_name_them_up_to_a_bound() {
+        let (hints, map) = (Hints::default(), nodes(400));
+        let from = map.nodes()[0].index();
+        let to = |port| Endpoint::new("127.0.0.1", port).expect("an endpoint");
+        for port in [7001, 7002] {
+            (0..1000).for_each(|slot| hints.give_moved(Moved { slot, from, to: to(port) }));
+        }
+        for node in map.nodes().iter().chain(map.nodes()) {
+            hints.give_about(node.index(), Hint::Silent);
+        }
+        let given = hints.taken().await;
+        assert!(given.has(Hint::Moved) && given.has(Hint::Silent) && !given.has(Hint::Clusterdown));
+        assert_eq!((given.about.moved.len(), given.about.failing.len()), (MAX_KEPT, MAX_KEPT));
+        assert!(given.about.moved.values().all(|moved| moved.to == to(7002)), "the newest one counts");
+        hints.give(Hint::Unknown);
+        assert_eq!(hints.taken().await.about, About::default(), "all are taken");
     }
 
     #[tokio::test]

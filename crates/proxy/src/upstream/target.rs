@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use portcullis_config::{Tcp, Upstream};
 use portcullis_session::Unavailable;
+use portcullis_session::cluster::NodeIndex;
 use tokio::time::timeout;
 
 use super::connect::{ConnectError, connect};
@@ -14,7 +15,7 @@ use crate::generation::listener::Listener;
 use crate::generation::logins::Logins;
 use crate::metrics::UpstreamCounts;
 use crate::net::stream::Stream;
-use crate::process::hints::{Hint, Hints};
+use crate::process::hints::{Hint, Hints, Moved};
 
 /// The upstream of a listener's clients, with their logins. A session keeps the target until its upstream connection
 /// is closed, even through reloads.
@@ -108,6 +109,18 @@ impl Target {
     /// Tells the watcher of the upstream that the upstream seems to have moved.
     pub(crate) fn hint(&self, hint: Hint) {
         self.hints.give(hint);
+    }
+
+    /// Tells the watcher of a cluster that a slot has another owner.
+    #[expect(dead_code, reason = "no session uses clusters yet")]
+    pub(crate) fn hint_moved(&self, moved: Moved) {
+        self.hints.give_moved(moved);
+    }
+
+    /// Tells the watcher of a cluster that a node refuses connections or does not answer.
+    #[expect(dead_code, reason = "no session uses clusters yet")]
+    pub(crate) fn hint_about(&self, node: NodeIndex, hint: Hint) {
+        self.hints.give_about(node, hint);
     }
 
     /// Returns whether a connection of `other` can serve this target: both have the same upstream and socket options.

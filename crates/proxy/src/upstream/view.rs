@@ -1,7 +1,9 @@
 //! The addresses of an upstream, as one thread knows them.
 //!
-//! The control thread looks names up, asks sentinels, and makes the views. Each worker has a copy of the current view, so that a client's
-//! path never waits for a name server or a lock.
+//! The control thread looks names up, asks sentinels and nodes of clusters, and makes the views. Each worker has a copy
+//! of the current view, so that a client's path never waits for a name server or a lock.
+
+mod cluster;
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -10,10 +12,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis_config::{Address, Sentinel, Upstream};
+use portcullis_config::{Address, Cluster, Sentinel, Upstream};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
+pub(crate) use self::cluster::{ClusterView, Condition, NodeState};
 use super::dials::Dials;
 use crate::process::hints::Hints;
 
@@ -24,6 +27,7 @@ pub(crate) struct View {
     number: u64,
     places: Box<[Place]>,
     traffic: Traffic,
+    cluster: Option<Arc<ClusterView>>,
 }
 
 /// An upstream as it is configured, whatever server has its master at present.
@@ -40,6 +44,8 @@ enum Source {
     Addresses(Box<[Address]>),
     /// Sentinels.
     Sentinel(Arc<Sentinel>),
+    /// The nodes of a cluster.
+    Cluster(Arc<Cluster>),
 }
 
 /// Whether commands and replies travel.
@@ -128,21 +134,22 @@ impl Sockets {
 
 impl Identity {
     fn of(upstream: &Upstream) -> Self {
-        let source = match upstream.sentinel() {
-            Some(sentinel) => Source::Sentinel(Arc::clone(sentinel)),
-            None => Source::Addresses(upstream.addresses().into()),
+        let source = match (upstream.sentinel(), upstream.cluster()) {
+            (Some(sentinel), _) => Source::Sentinel(Arc::clone(sentinel)),
+            (None, Some(cluster)) => Source::Cluster(Arc::clone(cluster)),
+            (None, None) => Source::Addresses(upstream.addresses().into()),
         };
         Self { upstream: upstream.name().into(), source }
     }
 
-    /// Returns whether both are the same upstream at the same place. Sentinels may come and go, as long as one stays.
+    /// Returns whether both are the same upstream at the same place. Configured sentinels and nodes may come and go, as
+    /// long as one stays.
     fn is_same(&self, other: &Self) -> bool {
         let same_source = match (&self.source, &other.source) {
             (Source::Addresses(one), Source::Addresses(other)) => one == other,
             (Source::Sentinel(one), Source::Sentinel(other)) => one.has_master_of(other),
-            (Source::Addresses(_), Source::Sentinel(_)) | (Source::Sentinel(_), Source::Addresses(_)) => {
-                false
-            }
+            (Source::Cluster(one), Source::Cluster(other)) => one.is_same(other),
+            (Source::Addresses(_) | Source::Sentinel(_) | Source::Cluster(_), _) => false,
         };
         self.upstream == other.upstream && same_source
     }
@@ -156,6 +163,7 @@ impl View {
             number: 0,
             places: upstream.addresses().iter().map(Place::before_lookup).collect(),
             traffic: Traffic::Flows,
+            cluster: None,
         }
     }
 
@@ -180,6 +188,12 @@ impl View {
         let places: Box<[Place]> = master.into_iter().collect();
         let is_same = places == self.places && traffic == self.traffic;
         (!is_same).then(|| Self { number: self.number + 1, places, traffic, ..self.clone() })
+    }
+
+    /// Returns the view with these nodes of a cluster. `None`: it is the same view.
+    pub(crate) fn with_cluster(&self, cluster: ClusterView) -> Option<Self> {
+        let is_same = self.cluster.as_deref() == Some(&cluster);
+        (!is_same).then(|| Self { number: self.number + 1, cluster: Some(Arc::new(cluster)), ..self.clone() })
     }
 
     /// Returns the view in which traffic flows or not. `None`: it is the same view.
@@ -208,9 +222,14 @@ impl View {
     }
 
     /// The addresses to connect to, in order: those of the configuration, or the master that the sentinels name. Empty
-    /// while no master is known.
+    /// while no master is known, and for a cluster, whose nodes are in [`Self::cluster`].
     pub(crate) fn places(&self) -> &[Place] {
         &self.places
+    }
+
+    /// The nodes of a cluster. `None`: the upstream is no cluster, or none of its nodes has answered yet.
+    pub(crate) fn cluster(&self) -> Option<&ClusterView> {
+        self.cluster.as_deref()
     }
 
     /// Returns whether commands and replies travel.
@@ -222,7 +241,7 @@ impl View {
     pub(crate) fn leaving(&self) -> Leaving {
         match self.identity.source {
             Source::Sentinel(_) => Leaving::AtOnce,
-            Source::Addresses(_) => Leaving::WhenIdle,
+            Source::Addresses(_) | Source::Cluster(_) => Leaving::WhenIdle,
         }
     }
 
@@ -233,6 +252,9 @@ impl View {
 
     /// Returns whether the upstream has this TCP address. A view that still waits for a name has every address.
     pub(crate) fn has(&self, socket: SocketAddr) -> bool {
+        if let Some(cluster) = &self.cluster {
+            return cluster.has(socket);
+        }
         self.places.iter().any(|place| match &place.sockets {
             Sockets::Unknown => true,
             Sockets::Tcp(sockets) => sockets.iter().any(|known| is_same_server(*known, socket)),

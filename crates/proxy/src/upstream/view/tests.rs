@@ -5,7 +5,7 @@ use portcullis_config::{LoadOptions, load};
 
 use super::*;
 
-fn upstream(address: &str) -> Arc<Upstream> {
+pub(super) fn upstream(address: &str) -> Arc<Upstream> {
     upstream_with(&format!("{{address: {address}}}"))
 }
 
@@ -14,10 +14,10 @@ fn sentinels(nodes: &str, more: &str) -> Arc<Upstream> {
     upstream_with(&format!("{{sentinel: {{master: mymaster, nodes: {nodes}}}{more}}}"))
 }
 
-fn upstream_with(yaml: &str) -> Arc<Upstream> {
+pub(super) fn upstream_with(yaml: &str) -> Arc<Upstream> {
     let directory = tempfile::tempdir().unwrap();
     let yaml = format!(
-        "listeners:\n  - {{name: public, bind: '127.0.0.1:6379', upstream: main, allow: [127.0.0.1]}}\n\
+        "listeners:\n  - {{name: public, bind: '127.0.0.1:6379', upstream: main, auth: trust, allow: [127.0.0.1]}}\n\
          upstreams: {{main: {yaml}}}\n"
     );
     let path = directory.path().join("portcullis.yaml");
@@ -26,12 +26,12 @@ fn upstream_with(yaml: &str) -> Arc<Upstream> {
     Arc::clone(&loaded.config.upstreams()[0])
 }
 
-fn tcp(addresses: &[&str]) -> Sockets {
+pub(super) fn tcp(addresses: &[&str]) -> Sockets {
     let socket = |ip: &&str| SocketAddr::new(ip.parse::<IpAddr>().unwrap(), 6379);
     Sockets::Tcp(addresses.iter().map(socket).collect())
 }
 
-fn socket(text: &str) -> SocketAddr {
+pub(super) fn socket(text: &str) -> SocketAddr {
     text.parse().unwrap()
 }
 

@@ -1,0 +1,108 @@
+//! The nodes of a cluster, as one thread knows them: the map, the sockets of each node, and the nodes that are down.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use portcullis_config::tls::ClientTls;
+use portcullis_session::cluster::{Map, Node, NodeIndex};
+use rustls::pki_types::ServerName;
+
+use super::{Place, Sockets, is_same_server};
+
+/// The nodes of a cluster at one time. Immutable; the next view of the upstream has the next one.
+#[derive(Clone, Debug)]
+pub(crate) struct ClusterView {
+    map: Arc<Map>,
+    /// In the order of the map's nodes.
+    nodes: Box<[NodeState]>,
+    condition: Condition,
+}
+
+/// A node, besides what the map has of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NodeState {
+    /// The sockets of the node, under the address whose host its certificate must have.
+    pub(crate) place: Place,
+    /// Whether the node does not answer. Its commands fail at once, until it answers or the map has another owner.
+    pub(crate) is_down: bool,
+}
+
+/// Whether the cluster serves all its slots, as its nodes said the last time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Condition {
+    /// A node that sees a majority of the masters says so.
+    Ok,
+    /// All nodes that answer say `cluster_state:fail`.
+    Fails,
+    /// No node answers.
+    Silent,
+}
+
+impl ClusterView {
+    /// Puts a map and the states of its nodes together. `state` is called for each node of the map.
+    pub(crate) fn new(map: Arc<Map>, condition: Condition, state: impl FnMut(&Node) -> NodeState) -> Self {
+        let nodes = map.nodes().iter().map(state).collect();
+        Self { map, nodes, condition }
+    }
+
+    /// The owner of each slot.
+    pub(crate) const fn map(&self) -> &Arc<Map> {
+        &self.map
+    }
+
+    /// Whether the cluster serves all its slots.
+    pub(crate) const fn condition(&self) -> Condition {
+        self.condition
+    }
+
+    /// Returns the place of a node, for `open` and `secure`. `None`: the map has no such node.
+    pub(crate) fn place(&self, node: NodeIndex) -> Option<&Place> {
+        Some(&self.state(node)?.place)
+    }
+
+    /// Returns the sockets of a node. Empty if the map has no such node, or if its name has no address yet.
+    #[cfg_attr(not(test), expect(dead_code, reason = "no session uses clusters yet"))]
+    pub(crate) fn places(&self, node: NodeIndex) -> &[SocketAddr] {
+        match self.place(node).map(|place| &place.sockets) {
+            Some(Sockets::Tcp(sockets)) => sockets,
+            _ => &[],
+        }
+    }
+
+    /// Returns whether commands for this node fail at once, because it does not answer the watcher either.
+    #[cfg_attr(not(test), expect(dead_code, reason = "no session uses clusters yet"))]
+    pub(crate) fn is_down(&self, node: NodeIndex) -> bool {
+        self.state(node).is_some_and(|state| state.is_down)
+    }
+
+    /// Returns the name that the certificate of a node must have. `None`: no name is known.
+    #[cfg_attr(not(test), expect(dead_code, reason = "no session uses clusters yet"))]
+    pub(crate) fn server_name(&self, node: NodeIndex, tls: &ClientTls) -> Option<ServerName<'static>> {
+        tls.name_of(&self.place(node)?.address)
+    }
+
+    /// Returns whether a node has this socket.
+    pub(super) fn has(&self, socket: SocketAddr) -> bool {
+        self.nodes.iter().any(|node| match &node.place.sockets {
+            Sockets::Tcp(sockets) => sockets.iter().any(|known| is_same_server(*known, socket)),
+            Sockets::Unknown | Sockets::Unresolved(_) | Sockets::Unix(_) => false,
+        })
+    }
+
+    fn state(&self, node: NodeIndex) -> Option<&NodeState> {
+        let place = self.map.nodes().binary_search_by_key(&node, Node::index).ok()?;
+        self.nodes.get(place)
+    }
+}
+
+/// Views are equal if they have the same map, not only one with the same owners.
+impl PartialEq for ClusterView {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.map, &other.map) && self.nodes == other.nodes && self.condition == other.condition
+    }
+}
+
+impl Eq for ClusterView {}
+
+#[cfg(test)]
+mod tests;
