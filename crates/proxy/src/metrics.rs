@@ -30,7 +30,7 @@ pub(crate) use self::labels::{
 pub(crate) use self::sample::{ListenerSample, Sample, Work};
 pub(crate) use self::series::{ListenerSeries, Series, UpstreamSeries};
 pub(crate) use self::text::CONTENT_TYPE;
-pub(crate) use self::views::ViewSeries;
+pub(crate) use self::views::{ClusterGauges, ViewSeries};
 pub(crate) use self::worker::{ListenerCounts, UpstreamCounts, WorkerStats};
 
 pub(crate) use self::cold::NameCounts;

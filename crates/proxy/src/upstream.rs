@@ -1,5 +1,6 @@
 //! The side that faces Redis: upstream connections and health checks.
 
+pub(crate) mod cluster;
 pub(crate) mod connect;
 pub(crate) mod dials;
 pub(crate) mod health;

@@ -43,6 +43,7 @@ pub(super) fn routes() -> Vec<Route> {
         ("/live", &["get"], get(live)),
         ("/ready", &["get"], get(ready)),
         ("/api/status", &["get"], get(api::status::status)),
+        ("/api/upstreams", &["get"], get(api::status::upstreams)),
         ("/api/events", &["get"], get(events::events)),
         ("/api/clients", &["get"], get(api::clients::clients)),
         ("/api/clients/{id}/close", &["post"], post(api::clients::close)),

@@ -1,6 +1,7 @@
 //! `portcullis test-connection`: the steps of a connection to each upstream and to each listener, and what to do about
 //! each failure.
 
+mod cluster;
 mod conversation;
 mod dial;
 mod listener;

@@ -1,7 +1,9 @@
 //! The watchers of the upstreams: each knows where one upstream is, and tells the workers.
 
+mod cluster;
 mod names;
 mod publisher;
+mod resolve;
 mod sentinel;
 
 use std::cell::RefCell;
@@ -28,6 +30,7 @@ use crate::worker::Order;
 #[derive(Debug)]
 pub(crate) struct Watchers {
     process: Arc<Process>,
+    health: Arc<Health>,
     probes: Probes,
     workers: Vec<mpsc::Sender<Order>>,
     tasks: JoinSet<()>,
@@ -43,7 +46,7 @@ struct Watcher {
     watched: WatchedView,
     /// What is known of the master, if sentinels name it.
     follower: Option<Rc<RefCell<Follower>>>,
-    /// The task that looks up its names or asks its sentinels, if it has any.
+    /// The task that looks up its names or asks its sentinels or nodes, if it has any.
     task: Option<AbortHandle>,
 }
 
@@ -55,8 +58,9 @@ impl Watchers {
         health: Arc<Health>,
         workers: Vec<mpsc::Sender<Order>>,
     ) -> Self {
-        let probes = Probes::new(health);
-        let mut watchers = Self { process, probes, workers, tasks: JoinSet::new(), running: Vec::new() };
+        let probes = Probes::new(Arc::clone(&health));
+        let mut watchers =
+            Self { process, health, probes, workers, tasks: JoinSet::new(), running: Vec::new() };
         watchers.follow(generation.config(), generation.series());
         watchers
     }
@@ -121,9 +125,14 @@ impl Watchers {
         follower: Option<Rc<RefCell<Follower>>>,
     ) -> Watcher {
         let publisher = Publisher::new(watched.clone(), self.workers.clone(), Arc::clone(series));
-        let task = match (upstream.sentinel(), &follower) {
-            (Some(sentinel), Some(follower)) => {
+        let task = match (upstream.sentinel(), &follower, upstream.cluster()) {
+            (Some(sentinel), Some(follower), _) => {
                 let watch = Watch::new(upstream, sentinel, tcp, Rc::clone(follower), publisher.clone());
+                Some(self.tasks.spawn_local(watch.run()))
+            }
+            (_, _, Some(cluster)) => {
+                let watch =
+                    cluster::Watch::new(upstream, cluster, tcp, publisher.clone(), Arc::clone(&self.health));
                 Some(self.tasks.spawn_local(watch.run()))
             }
             _ => Names::of(upstream)
@@ -138,6 +147,7 @@ impl Watchers {
             task.abort();
         }
         let publisher = watcher.publisher.clone();
+        publisher.series().set_cluster(None);
         if let Some(view) = publisher.view().with_traffic(Traffic::Flows) {
             let view = publisher.put(view);
             self.tasks.spawn_local(async move { publisher.tell(view).await });
@@ -149,12 +159,13 @@ impl Watcher {
     /// Returns whether nothing that the watcher uses has changed.
     fn goes_on_for(&self, upstream: &Upstream, tcp: &Tcp) -> bool {
         let uses = |upstream: &Upstream| {
-            let sentinel = upstream.sentinel().cloned();
-            let servers = sentinel.is_some().then(|| {
+            let (sentinel, cluster) = (upstream.sentinel().cloned(), upstream.cluster().cloned());
+            let servers = (sentinel.is_some() || cluster.is_some()).then(|| {
                 (upstream.credentials().cloned(), upstream.tls().cloned(), upstream.connect_timeout())
             });
-            (upstream.resolve_every(), sentinel, servers)
+            (upstream.resolve_every(), sentinel, cluster, servers)
         };
-        uses(&self.upstream) == uses(upstream) && (self.follower.is_none() || self.tcp == *tcp)
+        let connects = self.follower.is_some() || self.upstream.is_cluster();
+        uses(&self.upstream) == uses(upstream) && (!connects || self.tcp == *tcp)
     }
 }

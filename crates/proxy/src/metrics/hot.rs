@@ -10,8 +10,8 @@ use portcullis_resp::command::CommandId;
 use super::error_prefix::PREFIXES;
 use super::histogram::{self, BUCKETS};
 use super::labels::{
-    ClosedReason, DeniedReason, Direction, RefusedReason, ReloadResult, UpstreamErrorKind, UpstreamState,
-    command_label,
+    ClosedReason, DeniedReason, Direction, RedirectKind, RefusedReason, ReloadResult, UpstreamErrorKind,
+    UpstreamState, command_label,
 };
 use super::series::{GroupSeries, ListenerSeries, Series, UpstreamSeries};
 use super::text::{Kind, Page};
@@ -263,6 +263,37 @@ fn render_upstreams(upstreams: &[Arc<UpstreamSeries>], page: &mut Page) {
         page.sample("", &[("upstream", &upstream.name)], dropped.fold(0, u64::wrapping_add));
     }
     render_views(upstreams, page);
+    render_clusters(upstreams, page);
+}
+
+fn render_clusters(upstreams: &[Arc<UpstreamSeries>], page: &mut Page) {
+    let clusters = || upstreams.iter().filter_map(|upstream| Some((upstream, upstream.views().cluster()?)));
+    page.family("portcullis_upstream_nodes", Kind::Gauge, "The nodes of a cluster, by role.");
+    for (upstream, cluster) in clusters() {
+        for (role, nodes) in [("master", cluster.masters), ("replica", cluster.replicas)] {
+            page.sample("", &[("upstream", &upstream.name), ("role", role)], nodes);
+        }
+    }
+    page.family(
+        "portcullis_upstream_uncovered_slots",
+        Kind::Gauge,
+        "The slots of a cluster that have no owner, so that commands for their keys fail.",
+    );
+    for (upstream, cluster) in clusters() {
+        page.sample("", &[("upstream", &upstream.name)], cluster.uncovered);
+    }
+    page.family(
+        "portcullis_upstream_redirects_total",
+        Kind::Counter,
+        "Commands that a node of a cluster did not serve, by the kind of its answer.",
+    );
+    for (upstream, _) in clusters() {
+        for kind in RedirectKind::ALL {
+            let answers = upstream.workers.iter().map(|stats| stats.redirects[kind.index()].load(Relaxed));
+            let labels = [("upstream", upstream.name.as_str()), ("kind", kind.as_str())];
+            page.sample("", &labels, answers.fold(0, u64::wrapping_add));
+        }
+    }
 }
 
 fn render_views(upstreams: &[Arc<UpstreamSeries>], page: &mut Page) {

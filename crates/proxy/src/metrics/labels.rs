@@ -61,6 +61,20 @@ label! {
 }
 
 label! {
+    /// The kind of answer by which a node of a cluster says that it does not serve a command, or not now.
+    RedirectKind {
+        /// The slot belongs to another node.
+        Moved = "moved",
+        /// The slot is moving to another node, which has the key already.
+        Ask = "ask",
+        /// The slot is moving, and the keys are not all at one node.
+        TryAgain = "tryagain",
+        /// The slot has no owner, or the node does not see a majority of the masters.
+        ClusterDown = "clusterdown",
+    }
+}
+
+label! {
     /// The reason why an accepted connection ended.
     ClosedReason {
         /// The client closed the connection or sent QUIT.

@@ -5,10 +5,11 @@ use std::thread;
 use portcullis_resp::command::{CommandId, lookup, lookup_subcommand};
 
 use super::error_prefix::PREFIXES;
+use super::labels::RedirectKind;
 use super::*;
 
 /// The metric families of this page, all of which are part of the contract.
-const FAMILIES: [&str; 42] = [
+const FAMILIES: [&str; 45] = [
     "portcullis_build_info",
     "portcullis_auth_failures_total",
     "portcullis_buffers_bytes",
@@ -40,8 +41,11 @@ const FAMILIES: [&str; 42] = [
     "portcullis_upstream_connections",
     "portcullis_upstream_errors_total",
     "portcullis_upstream_failovers_total",
+    "portcullis_upstream_nodes",
     "portcullis_upstream_paused_seconds_total",
     "portcullis_upstream_pushes_dropped_total",
+    "portcullis_upstream_redirects_total",
+    "portcullis_upstream_uncovered_slots",
     "portcullis_upstream_up",
     "portcullis_upstream_view_age_seconds",
     "portcullis_upstream_views_total",
@@ -103,6 +107,7 @@ fn busy() -> (Arc<Metrics>, Series) {
         upstream.connection(UpstreamState::Used, 2);
         upstream.connection(UpstreamState::Used, -1);
         upstream.error(UpstreamErrorKind::Refused);
+        upstream.redirected(RedirectKind::Moved);
         let stats = metrics.worker(worker);
         stats.clients(1);
         stats.buffers(65_536);
@@ -117,6 +122,7 @@ fn busy() -> (Arc<Metrics>, Series) {
     let views = series.upstreams[0].views();
     views.judged(ReloadResult::Applied);
     views.failed_over();
+    views.set_cluster(Some(ClusterGauges { masters: 3, replicas: 2, uncovered: 5 }));
     views.paused(Duration::from_millis(1250));
     series.groups[0].set(4, Some(1_790_000_000));
     series.groups[1].set(1, None);
@@ -245,6 +251,11 @@ fn workers_are_summed_and_subcommands_count_as_their_command() {
         ("portcullis_upstream_failovers_total{upstream=\"main\"}", 1.0),
         ("portcullis_upstream_views_total{upstream=\"main\",result=\"applied\"}", 1.0),
         ("portcullis_upstream_paused_seconds_total{upstream=\"main\"}", 1.25),
+        ("portcullis_upstream_nodes{upstream=\"main\",role=\"master\"}", 3.0),
+        ("portcullis_upstream_nodes{upstream=\"main\",role=\"replica\"}", 2.0),
+        ("portcullis_upstream_uncovered_slots{upstream=\"main\"}", 5.0),
+        ("portcullis_upstream_redirects_total{upstream=\"main\",kind=\"moved\"}", 2.0),
+        ("portcullis_upstream_redirects_total{upstream=\"main\",kind=\"ask\"}", 0.0),
         ("portcullis_shadow_denied_total{listener=\"public\"}", 1.0),
         ("portcullis_config_reloads_total{result=\"applied\"}", 1.0),
         ("portcullis_config_reloads_total{result=\"rejected\"}", 0.0),

@@ -1,6 +1,7 @@
-//! The counters of an upstream's views: where its master is, and for how long traffic was held.
+//! The counters of an upstream's views: where its master is, for how long traffic was held, and the nodes of a cluster.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::labels::ReloadResult;
@@ -14,6 +15,19 @@ pub(crate) struct ViewSeries {
     failovers: AtomicU64,
     results: [AtomicU64; ReloadResult::ALL.len()],
     paused_millis: AtomicU64,
+    /// `None`: the upstream is no cluster, or none of its nodes has answered yet.
+    cluster: Mutex<Option<ClusterGauges>>,
+}
+
+/// The nodes of a cluster, and its slots without an owner.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ClusterGauges {
+    /// The masters, those without slots too.
+    pub masters: usize,
+    /// The replicas.
+    pub replicas: usize,
+    /// The slots without an owner.
+    pub uncovered: usize,
 }
 
 impl ViewSeries {
@@ -24,6 +38,7 @@ impl ViewSeries {
             failovers: AtomicU64::new(0),
             results: [const { AtomicU64::new(0) }; _],
             paused_millis: AtomicU64::new(0),
+            cluster: Mutex::default(),
         }
     }
 
@@ -43,6 +58,15 @@ impl ViewSeries {
     /// Adds the time of a pause that has ended.
     pub(crate) fn paused(&self, time: Duration) {
         self.paused_millis.fetch_add(millis(time), Relaxed);
+    }
+
+    /// Sets the nodes of a cluster. `None`: the upstream is no cluster any more.
+    pub(crate) fn set_cluster(&self, gauges: Option<ClusterGauges>) {
+        *self.cluster.lock().unwrap_or_else(PoisonError::into_inner) = gauges;
+    }
+
+    pub(super) fn cluster(&self) -> Option<ClusterGauges> {
+        *self.cluster.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn failovers(&self) -> u64 {

@@ -8,7 +8,7 @@ use portcullis_resp::command::CommandId;
 
 use super::error_prefix::{self, PREFIXES};
 use super::histogram::{self, BUCKETS};
-use super::labels::{ClosedReason, DeniedReason, Direction, UpstreamErrorKind, UpstreamState};
+use super::labels::{ClosedReason, DeniedReason, Direction, RedirectKind, UpstreamErrorKind, UpstreamState};
 use super::series::{ListenerSeries, UpstreamSeries};
 
 /// The counters of one worker for all its clients together.
@@ -170,6 +170,14 @@ impl UpstreamCounts {
         }
     }
 
+    /// Counts an answer of a node of a cluster that is no reply to the command.
+    #[cfg_attr(not(test), expect(dead_code, reason = "no session uses clusters yet"))]
+    pub(crate) fn redirected(&self, kind: RedirectKind) {
+        if let Some(stats) = self.series.workers.get(self.worker) {
+            add(&stats.redirects[kind.index()], 1);
+        }
+    }
+
     /// Counts a session that goes on although its upstream connection was lost.
     pub(crate) fn session_carried(&self) {
         if let Some(stats) = self.series.workers.get(self.worker) {
@@ -240,6 +248,7 @@ pub(super) struct UpstreamStats {
     pub(super) errors: [AtomicU64; UpstreamErrorKind::ALL.len()],
     pub(super) pushes_dropped: AtomicU64,
     pub(super) read_only_replies: AtomicU64,
+    pub(super) redirects: [AtomicU64; RedirectKind::ALL.len()],
     pub(super) sessions_carried: AtomicU64,
     pub(super) sessions_dropped: AtomicU64,
 }

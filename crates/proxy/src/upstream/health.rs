@@ -15,6 +15,7 @@ mod streak;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -31,6 +32,7 @@ use crate::process::hints::{Hint, Hints};
 use self::fault::{Fault, Subject};
 use self::probe::{Prober, Target};
 use self::streak::Streak;
+use super::cluster::facts::NodeFacts;
 use super::view::{ViewCell, WatchedView};
 
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -43,6 +45,8 @@ const REMINDER: Duration = Duration::from_mins(1);
 #[derive(Debug, Default)]
 pub(crate) struct Health {
     upstreams: RwLock<Vec<Arc<Watched>>>,
+    /// The nodes of each upstream that is a cluster, by its name.
+    nodes: RwLock<HashMap<String, Arc<[NodeFacts]>>>,
     changed: Arc<Notify>,
 }
 
@@ -87,6 +91,17 @@ impl Health {
         upstreams.iter().map(known).collect()
     }
 
+    /// Sets the nodes of a cluster.
+    pub(crate) fn set_nodes(&self, upstream: &str, nodes: Vec<NodeFacts>) {
+        let mut known = self.nodes.write().unwrap_or_else(PoisonError::into_inner);
+        known.insert(upstream.to_owned(), nodes.into());
+    }
+
+    /// Returns the nodes of an upstream. `None`: it is no cluster, or none of its nodes has answered yet.
+    pub(crate) fn nodes(&self, upstream: &str) -> Option<Arc<[NodeFacts]>> {
+        self.nodes.read().unwrap_or_else(PoisonError::into_inner).get(upstream).cloned()
+    }
+
     /// Replaces the upstreams with those of `config`. An upstream that keeps its name keeps its health until the next
     /// probe.
     pub(crate) fn follow(&self, config: &Config) -> Vec<Arc<Watched>> {
@@ -104,6 +119,10 @@ impl Health {
         };
         let next: Vec<_> = config.upstreams().iter().map(watched).collect();
         upstreams.clone_from(&next);
+        let is_cluster = |name: &String| {
+            config.upstreams().iter().any(|upstream| upstream.name() == name && upstream.is_cluster())
+        };
+        self.nodes.write().unwrap_or_else(PoisonError::into_inner).retain(|name, _| is_cluster(name));
         self.changed.notify_waiters();
         next
     }

@@ -18,6 +18,7 @@ use crate::generation::store::Generation;
 use crate::log::Timestamp;
 use crate::metrics::{RefusedReason, Sample, UpstreamErrorKind, UpstreamState};
 use crate::run_on_thread::run_on_thread;
+use crate::upstream::cluster::facts::{NodeFacts, count, text};
 use crate::upstream::health::UpstreamHealth;
 
 pub(in crate::admin) async fn status(
@@ -25,6 +26,18 @@ pub(in crate::admin) async fn status(
     Extension(access): Extension<Access>,
 ) -> Response {
     answer(run_on_thread("page", move || state.status(access)).await)
+}
+
+/// `/api/upstreams`: the upstreams, with the nodes of clusters.
+pub(in crate::admin) async fn upstreams(
+    State(state): State<Arc<AdminState>>,
+    Extension(access): Extension<Access>,
+) -> Response {
+    let facts = move || {
+        let (generation, sample) = (state.process.store.current(), state.process.metrics.sample());
+        json!({ "upstreams": all_upstreams(&state, &generation, access, &sample) })
+    };
+    answer(run_on_thread("page", facts).await)
 }
 
 impl AdminState {
@@ -49,7 +62,7 @@ impl AdminState {
             "limit_clients": generation.clients(),
             "listeners": listeners,
             "hosts": hosts,
-            "upstreams": upstreams(self, &generation, access, &sample),
+            "upstreams": all_upstreams(self, &generation, access, &sample),
             "refused_sources": refused_sources(&self.process.audit.refused_last()),
             "refused_commands": refused_commands(self),
             "history": self.history().json(),
@@ -111,19 +124,41 @@ fn shadow(listener: &ListenerState, has_one: bool) -> Value {
 }
 
 /// Returns the health, the connections and the errors of each upstream. Their addresses are for operators.
-fn upstreams(state: &AdminState, generation: &Generation, access: Access, sample: &Sample) -> Vec<Value> {
+fn all_upstreams(state: &AdminState, generation: &Generation, access: Access, sample: &Sample) -> Vec<Value> {
     let mut upstreams = upstream_facts(state, sample);
     for facts in &mut upstreams {
         let mut configured = generation.config().upstreams().iter();
         let Some(upstream) = configured.find(|upstream| facts["name"] == upstream.name()) else { continue };
         facts["connections"]["kind"] = upstream.connections().as_str().into();
         facts["tls"] = upstream.tls().is_some().into();
+        if upstream.is_cluster() {
+            let nodes = state.health.nodes(upstream.name());
+            facts["nodes"] =
+                nodes.iter().flat_map(|nodes| nodes.iter()).map(|node| node_facts(node, access)).collect();
+        }
         if access.is_operator() {
             let addresses: Vec<String> = upstream.addresses().iter().map(ToString::to_string).collect();
             facts["addresses"] = addresses.into();
         }
     }
     upstreams
+}
+
+/// Returns the facts of a node of a cluster. Its addresses are for operators.
+fn node_facts(node: &NodeFacts, access: Access) -> Value {
+    let mut facts = json!({
+        "role": node.role,
+        "slots": text(&node.slots),
+        "slot_count": count(&node.slots),
+        "health": node.health,
+        "link": node.link,
+    });
+    if access.is_operator() {
+        facts["id"] = node.id.clone().into();
+        facts["address"] = node.address.clone().into();
+        facts["reached_at"] = node.reached_at.clone().into();
+    }
+    facts
 }
 
 /// Returns the health, the connections and the errors of each upstream, without addresses.

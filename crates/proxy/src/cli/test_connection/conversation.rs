@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use portcullis_config::Credentials;
 use portcullis_resp::encode;
-use portcullis_resp::value::Value;
+use portcullis_resp::value::{Value, decode};
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use super::step::{Server, shown};
 use crate::net::stream::Stream;
-use crate::upstream::health::exchange::{Replies, login, lost, write_all, write_login};
+use crate::upstream::health::exchange::{MAX_CLUSTER_REPLY, Replies, login, lost, write_all, write_login};
 use crate::upstream::health::fault::{Answer, Fault};
 
 /// A connection to a server.
@@ -28,7 +28,7 @@ pub(super) struct Conversation {
 impl Conversation {
     /// Begins with the first command.
     pub(super) fn on(stream: Stream, limit: Duration, shows_certificate: bool) -> Self {
-        Self { stream, replies: Replies::default(), limit, shows_certificate }
+        Self { stream, replies: Replies::up_to(MAX_CLUSTER_REPLY), limit, shows_certificate }
     }
 
     /// Logs in.
@@ -51,21 +51,36 @@ impl Conversation {
         self.send(name, &bytes).await
     }
 
+    /// Sends one command without secrets, and returns the bytes of the reply. `name` is the command in messages.
+    ///
+    /// # Errors
+    /// The connection fails, or the peer does not speak RESP.
+    pub(super) async fn frame(&mut self, name: &'static str, words: &[&[u8]]) -> Result<Vec<u8>, Fault> {
+        let mut bytes = Vec::new();
+        encode::command(&mut bytes, words);
+        self.exchange(name, &bytes).await
+    }
+
     /// Sends the bytes of one command.
     ///
     /// # Errors
     /// The connection fails, or the peer does not speak RESP.
     pub(super) async fn send(&mut self, command: &'static str, bytes: &[u8]) -> Result<Value, Fault> {
+        decode(&self.exchange(command, bytes).await?).map_err(|_| Fault::Answer(Answer::NotRedis))
+    }
+
+    async fn exchange(&mut self, command: &'static str, bytes: &[u8]) -> Result<Vec<u8>, Fault> {
         let limit = self.limit;
         let exchange = async {
             // The server may have written a reason and closed before it read anything, so the reply is read even if
             // writing failed.
             let written = write_all(&mut self.stream, bytes).await;
-            let reply = self.replies.next(&mut self.stream).await?;
+            let reply = self.replies.frame(&mut self.stream).await?;
             // After an error that closes the connection, nothing more can be written, and the reply is the reason.
-            match (&reply, written) {
-                (Value::Error(_), _) | (_, Ok(())) => Ok(reply),
-                (_, Err(error)) => Err(Fault::Lost(error)),
+            let is_error = matches!(reply.first(), Some(b'-' | b'!'));
+            match written {
+                Err(error) if !is_error => Err(Fault::Lost(error)),
+                Ok(()) | Err(_) => Ok(reply),
             }
         };
         match timeout(limit, exchange).await.unwrap_or(Err(Fault::Silent { command, limit })) {
@@ -169,8 +184,6 @@ pub(super) const fn may_be_sentinel(fault: &Fault) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use portcullis_resp::value::decode;
-
     use super::*;
 
     fn server_of(read: fn(&Value, &mut Server), reply: &[u8]) -> Server {

@@ -123,6 +123,22 @@ impl Dial<'_> {
         }
     }
 
+    /// Looks an address up without a report.
+    pub(super) async fn place(&self, address: &Address) -> Place {
+        let known = Sockets::without_lookup(address);
+        let sockets = match (&known, address) {
+            (Sockets::Unknown, Address::Host { host, port }) => {
+                match timeout(self.limit, look_up(host, *port)).await {
+                    Ok(Ok(sockets)) => Sockets::Tcp(sockets.into()),
+                    Ok(Err(error)) => Sockets::Unresolved(error.to_string().into()),
+                    Err(_) => Sockets::Unknown,
+                }
+            }
+            _ => known,
+        };
+        Place { address: address.clone(), sockets }
+    }
+
     /// Connects without a report.
     ///
     /// # Errors

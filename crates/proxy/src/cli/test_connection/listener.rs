@@ -272,7 +272,11 @@ impl<'c> ListenerTest<'c> {
                 fault.to_string(),
                 "find the process that listens there: ss -ltnp",
             ),
-            Fault::Silent { .. } | Fault::Connect(_) | Fault::NoMaster => Trouble::failure(
+            Fault::Silent { .. }
+            | Fault::Connect(_)
+            | Fault::NoMaster
+            | Fault::NoNode
+            | Fault::ClusterDown => Trouble::failure(
                 "timeout",
                 fault.to_string(),
                 format!(

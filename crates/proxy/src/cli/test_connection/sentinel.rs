@@ -12,10 +12,8 @@ use super::conversation::{Conversation, timed};
 use super::dial::Dial;
 use super::report::Report;
 use super::step::{Finding, Step, StepName, Trouble, shown};
-use crate::net::lookup::look_up;
 use crate::upstream::connect::ConnectError;
 use crate::upstream::health::fault::{Fault, unasked};
-use crate::upstream::view::{Place, Sockets};
 
 /// The answer of a sentinel about the master.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,19 +118,9 @@ impl Asked {
         let limit = self.upstream.connect_timeout();
         let tls = self.sentinel.tls();
         let dial = Dial { tls: tls.map(|tls| &**tls), limit, tcp: &self.tcp };
-        let place = Place { address: node.clone(), sockets: self.sockets(node, limit).await };
+        let place = dial.place(node).await;
         let stream = dial.quietly(&place).await.map_err(|error| self.explain(error))?;
         Ok(Conversation::on(stream, limit, tls.is_some_and(|tls| tls.has_identity())))
-    }
-
-    async fn sockets(&self, node: &Address, limit: Duration) -> Sockets {
-        let known = Sockets::without_lookup(node);
-        let (Sockets::Unknown, Address::Host { host, port }) = (&known, node) else { return known };
-        match tokio::time::timeout(limit, look_up(host, *port)).await {
-            Ok(Ok(sockets)) => Sockets::Tcp(sockets.into()),
-            Ok(Err(error)) => Sockets::Unresolved(error.to_string().into()),
-            Err(_) => Sockets::Unknown,
-        }
     }
 
     /// Sends `SENTINEL subcommand master`.

@@ -25,6 +25,12 @@ pub(super) enum StepName {
     Ping,
     /// Ask for the role and the version.
     Role,
+    /// Ask a node for the state of its cluster.
+    Cluster,
+    /// Connect to a node of the cluster.
+    Node,
+    /// Look whether all slots have an owner.
+    Slots,
 }
 
 impl StepName {
@@ -38,6 +44,9 @@ impl StepName {
             Self::Auth => ("AUTH", "auth"),
             Self::Ping => ("PING", "ping"),
             Self::Role => ("ROLE", "role"),
+            Self::Cluster => ("CLUSTER", "cluster"),
+            Self::Node => ("node", "node"),
+            Self::Slots => ("slots", "slots"),
         }
     }
 }
@@ -74,6 +83,12 @@ pub(super) enum Finding {
     Reply(&'static str),
     /// The role and the software of a server.
     Role(Server),
+    /// The state of a cluster, its epoch, and the number of its nodes.
+    Cluster { is_ok: bool, epoch: u64, nodes: usize },
+    /// A node of a cluster, with the ranges of its slots and how many these are.
+    Node { id: String, role: &'static str, slots: String, count: usize, reached_at: String },
+    /// The slots with an owner, the number of owners, and the ranges of slots without one.
+    Slots { covered: usize, owners: usize, missing: String },
 }
 
 /// Facts about a server. `None`: the server does not tell.
@@ -200,6 +215,17 @@ impl Finding {
             Self::User { name, behalf_of } => ("login", json!({"user": name, "for": behalf_of})),
             Self::Reply(text) => ("reply", json!(text)),
             Self::Role(server) => ("server", server.json()),
+            Self::Cluster { is_ok, epoch, nodes } => {
+                let state = if *is_ok { "ok" } else { "fail" };
+                ("cluster", json!({"state": state, "epoch": epoch, "nodes": nodes}))
+            }
+            Self::Node { id, role, slots, count, reached_at } => (
+                "node",
+                json!({"id": id, "role": role, "slots": slots, "slot_count": count, "reached_at": reached_at}),
+            ),
+            Self::Slots { covered, owners, missing } => {
+                ("slots", json!({"covered": covered, "owners": owners, "uncovered": missing}))
+            }
         }
     }
 }
@@ -217,6 +243,13 @@ impl fmt::Display for Finding {
             Self::User { name, behalf_of: Some(user) } => write!(f, "as {name}, for user {user}"),
             Self::Reply(text) => f.write_str(text),
             Self::Role(server) => server.fmt(f),
+            Self::Cluster { is_ok, epoch, nodes } => {
+                let state = if *is_ok { "ok" } else { "fail" };
+                write!(f, "state {state}, {nodes} nodes, epoch {epoch}")
+            }
+            Self::Node { role, count: 0, .. } => write!(f, "{role}, no slots"),
+            Self::Node { role, slots, count, .. } => write!(f, "{role}, {count} slots: {}", shown(slots)),
+            Self::Slots { covered, owners, .. } => write!(f, "{covered} of 16384, at {owners} masters"),
         }
     }
 }

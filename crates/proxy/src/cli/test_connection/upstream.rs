@@ -5,11 +5,13 @@ use std::sync::Arc;
 use portcullis_config::{Address, Auth, Config, Credentials, Upstream, User};
 use portcullis_resp::value::Value;
 
+use super::cluster::ClusterTest;
 use super::conversation::{Conversation, Identity, may_be_sentinel, timed};
 use super::dial::{Dial, Dialed};
 use super::report::{PartKind, Report};
 use super::sentinel::ask_all;
 use super::step::{Finding, Server, Severity, Step, StepName, Trouble, shown};
+use crate::net::stream::Stream;
 use crate::upstream::connect::ConnectError;
 use crate::upstream::health::fault::{Answer, Fault, unasked};
 use crate::upstream::view::Place;
@@ -46,9 +48,13 @@ impl<'c> UpstreamTest<'c> {
         Self { config, upstream, dial }
     }
 
-    /// Tests the master that the sentinels name, or all addresses. The upstream works if the server that the proxy uses
+    /// Tests the cluster, the master that the sentinels name, or all addresses. The upstream works if the server that the proxy uses
     /// does.
     pub(super) async fn run(self, report: &mut Report) {
+        if let Some(cluster) = self.upstream.cluster() {
+            ClusterTest { test: &self, cluster }.run(report).await;
+            return;
+        }
         let name = self.upstream.name();
         let addresses = match self.upstream.sentinel() {
             Some(sentinel) => {
@@ -131,7 +137,7 @@ impl<'c> UpstreamTest<'c> {
         answered && self.role(&mut server, report).await
     }
 
-    fn ping(&self, step: Step, reply: Result<Value, Fault>) -> Step {
+    pub(super) fn ping(&self, step: Step, reply: Result<Value, Fault>) -> Step {
         let line = match reply {
             Err(fault) => return step.with(self.trouble(&fault)),
             Ok(Value::Error(line)) => line,
@@ -195,7 +201,7 @@ impl<'c> UpstreamTest<'c> {
     }
 
     /// Tests the logins of users that have their own at this upstream, on a connection each.
-    async fn test_users(&self, place: &Place, report: &mut Report) -> bool {
+    pub(super) async fn test_users(&self, place: &Place, report: &mut Report) -> bool {
         let mut all_work = true;
         for (user, credentials) in self.users() {
             let (result, took) = timed(self.log_in_as(place, credentials)).await;
@@ -253,35 +259,58 @@ impl<'c> UpstreamTest<'c> {
         })
     }
 
+    pub(super) const fn upstream(&self) -> &'c Arc<Upstream> {
+        self.upstream
+    }
+
+    pub(super) const fn dial(&self) -> &Dial<'c> {
+        &self.dial
+    }
+
+    /// Begins a conversation on a connection to the upstream.
+    pub(super) fn conversation(&self, stream: Stream) -> Conversation {
+        Conversation::on(stream, self.dial.limit, self.shows_certificate())
+    }
+
     fn shows_certificate(&self) -> bool {
         self.upstream.tls().is_some_and(|tls| tls.has_identity())
     }
 
-    fn explain(&self, error: ConnectError) -> Trouble {
+    pub(super) fn explain(&self, error: ConnectError) -> Trouble {
         let (text, is_tls) = (error.text(), error.tls().is_some());
         // The step names the address.
         let trouble = Trouble { text, ..self.trouble(&Fault::Connect(error)) };
-        if self.upstream.sentinel().is_none() || is_tls {
+        let is_announced = self.upstream.is_sentinel() || self.upstream.is_cluster();
+        if !is_announced || is_tls {
             return trouble;
         }
+        let who = if self.upstream.is_cluster() { "nodes" } else { "sentinels" };
         let advice = format!(
-            "the sentinels name this address: check that this host reaches it, or map it with upstreams.{}.translate",
+            "the {who} name this address: check that this host reaches it, or map it with upstreams.{}.translate",
             self.upstream.name()
         );
         Trouble { advice, ..trouble }
     }
 
-    fn trouble(&self, fault: &Fault) -> Trouble {
+    /// Explains that a configured node of a cluster cannot be reached.
+    pub(super) fn explain_configured(&self, error: ConnectError) -> Trouble {
+        let text = error.text();
+        Trouble { text, ..self.trouble(&Fault::Connect(error)) }
+    }
+
+    pub(super) fn trouble(&self, fault: &Fault) -> Trouble {
         let advice = fault.advice(self.upstream.name()).to_string();
-        let advice = match self.upstream.sentinel() {
-            // There is no key `address`.
-            Some(_) => advice.replace(&format!("upstreams.{}.address", self.upstream.name()), "its address"),
-            None => advice,
+        let key = format!("upstreams.{}", self.upstream.name());
+        // There is no key `address`.
+        let advice = match (self.upstream.sentinel(), self.upstream.cluster()) {
+            (Some(_), _) => advice.replace(&format!("{key}.address"), "its address"),
+            (None, Some(_)) => advice.replace(&format!("{key}.address"), &format!("{key}.cluster.nodes")),
+            (None, None) => advice,
         };
         Trouble::failure(fault.kind().as_str(), fault.to_string(), advice)
     }
 
-    fn lacks_right(&self, command: &str, rule: &str) -> Trouble {
+    pub(super) fn lacks_right(&self, command: &str, rule: &str) -> Trouble {
         let user = self.upstream.credentials().map_or_else(|| DEFAULT_USER.to_owned(), user_of);
         Trouble::warning(
             "noperm",
@@ -339,7 +368,7 @@ async fn sentinel_behind(server: &mut Conversation) -> Option<Server> {
     (identity.server.role == Some("sentinel")).then_some(identity.server)
 }
 
-fn user_of(credentials: &Credentials) -> String {
+pub(super) fn user_of(credentials: &Credentials) -> String {
     credentials.username().unwrap_or(DEFAULT_USER).to_owned()
 }
 

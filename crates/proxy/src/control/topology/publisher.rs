@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use portcullis_session::cluster::{Map, Role};
 use tokio::sync::mpsc;
 
-use crate::metrics::{UpstreamSeries, ViewSeries};
+use crate::metrics::{ClusterGauges, UpstreamSeries, ViewSeries};
 use crate::process::hints::Hints;
 use crate::upstream::view::{View, WatchedView};
 use crate::worker::Order;
@@ -39,6 +40,16 @@ impl Publisher {
     /// Returns the counters of the views.
     pub(super) fn series(&self) -> &ViewSeries {
         self.series.views()
+    }
+
+    /// Sets the metrics of a cluster.
+    pub(super) fn set_cluster(&self, map: &Map) {
+        let count = |role: Role| map.nodes().iter().filter(|node| node.role == role).count();
+        self.series().set_cluster(Some(ClusterGauges {
+            masters: count(Role::Master),
+            replicas: count(Role::Replica),
+            uncovered: map.uncovered(),
+        }));
     }
 
     /// Puts a view in force on all threads.

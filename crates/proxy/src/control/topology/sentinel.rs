@@ -24,9 +24,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use self::node::{Line, Node, resolve};
+use self::node::{Line, Node};
 use self::said::Said;
 use super::publisher::Publisher;
+use super::resolve::resolve;
 use crate::metrics::ReloadResult;
 use crate::upstream::health::fault::Fault;
 use crate::upstream::role::{self, Role};

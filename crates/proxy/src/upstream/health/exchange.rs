@@ -16,6 +16,8 @@ use crate::net::stream::Stream;
 /// The limit of received bytes. Replies to these commands have at most a few kilobytes; a longer answer does not come
 /// from Redis.
 const MAX_REPLIES: usize = 64 << 10;
+/// The most bytes of a reply about a cluster. CLUSTER SLOTS has up to 16,384 ranges, each with all replicas.
+pub(crate) const MAX_CLUSTER_REPLY: usize = 16 << 20;
 const READ: usize = 4 << 10;
 
 /// The first bytes of a TLS alert: the content type, and the major version that SSL 3.0 to TLS 1.3 have in common.
@@ -52,23 +54,44 @@ pub(crate) fn lost(error: io::Error, shows_certificate: bool) -> Fault {
 }
 
 /// Reads replies one after another. A call of [`Self::next`] that is dropped loses nothing.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Replies {
     buffer: Vec<u8>,
     answered: bool,
+    /// The most bytes that may wait.
+    most: usize,
+}
+
+impl Default for Replies {
+    fn default() -> Self {
+        Self::up_to(MAX_REPLIES)
+    }
 }
 
 impl Replies {
+    /// Reads replies of at most this length.
+    pub(crate) const fn up_to(most: usize) -> Self {
+        Self { buffer: Vec::new(), answered: false, most }
+    }
+
     /// Returns the next reply.
     ///
     /// # Errors
     /// The connection ends, or the peer does not speak RESP.
     pub(crate) async fn next(&mut self, stream: &mut Stream) -> Result<Value, Fault> {
+        value::decode(&self.frame(stream).await?).map_err(|_| Fault::Answer(Answer::NotRedis))
+    }
+
+    /// Returns the bytes of the next reply.
+    ///
+    /// # Errors
+    /// The connection ends, or the peer does not speak RESP.
+    pub(crate) async fn frame(&mut self, stream: &mut Stream) -> Result<Vec<u8>, Fault> {
         let mut scanner = ReplyScanner::new();
         loop {
-            if let Some(value) = self.whole(&mut scanner)? {
+            if let Some(frame) = self.whole(&mut scanner)? {
                 self.answered = true;
-                return Ok(value);
+                return Ok(frame);
             }
             self.read(stream).await?;
             if !self.answered && self.buffer.starts_with(TLS_ALERT) {
@@ -82,16 +105,13 @@ impl Replies {
         self.buffer.is_empty()
     }
 
-    fn whole(&mut self, scanner: &mut ReplyScanner) -> Result<Option<Value>, Fault> {
+    fn whole(&mut self, scanner: &mut ReplyScanner) -> Result<Option<Vec<u8>>, Fault> {
         if self.buffer.is_empty() {
             return Ok(None);
         }
         match scanner.next(&self.buffer).map_err(|_| Fault::Answer(fault::other_protocol(&self.buffer)))? {
-            Reply::Whole { len, .. } => {
-                let frame: Vec<u8> = self.buffer.drain(..len.min(self.buffer.len())).collect();
-                value::decode(&frame).map(Some).map_err(|_| Fault::Answer(Answer::NotRedis))
-            }
-            _ if self.buffer.len() > MAX_REPLIES => Err(Fault::Answer(Answer::NotRedis)),
+            Reply::Whole { len, .. } => Ok(Some(self.buffer.drain(..len.min(self.buffer.len())).collect())),
+            _ if self.buffer.len() > self.most => Err(Fault::Answer(Answer::NotRedis)),
             _ => Ok(None),
         }
     }

@@ -18,6 +18,12 @@ pub(crate) enum Fault {
     /// The sentinels have named no master that can be used.
     #[error("the sentinels have not named a master yet")]
     NoMaster,
+    /// No node of the cluster has answered.
+    #[error("no node of the cluster has answered")]
+    NoNode,
+    /// All nodes that answer say that the cluster is down.
+    #[error("every node of the cluster that answers says cluster_state:fail")]
+    ClusterDown,
     /// The server did not answer a command in time.
     #[error("connected, but no answer to {command} within {limit:?}")]
     Silent { command: &'static str, limit: Duration },
@@ -59,6 +65,7 @@ impl Fault {
         match self {
             Self::Connect(error) => error.kind().into(),
             Self::NoMaster => Kind::Resolve,
+            Self::NoNode | Self::ClusterDown => Kind::Timeout,
             Self::Silent { .. } => Kind::Timeout,
             Self::Lost(_) => Kind::Connect,
             Self::Tls { .. } | Self::Broken { .. } => Kind::Tls,
@@ -87,6 +94,14 @@ impl Fault {
             },
             Self::NoMaster => {
                 format!("see the lines about the sentinels in this log, and check {key}.sentinel")
+            }
+            Self::NoNode => {
+                format!("see the lines about the nodes in this log, and check {key}.cluster")
+            }
+            Self::ClusterDown => {
+                "run redis-cli --cluster check on one of its nodes: a slot has no master, or a majority of the masters \
+                 is down"
+                    .to_owned()
             }
             Self::Broken { fault, shows_certificate } => fault.advice(key, *shows_certificate).to_string(),
             Self::Silent { .. } => {
@@ -131,7 +146,8 @@ impl Subject {
     /// The servers of an upstream.
     pub(crate) fn servers_of(upstream: &Upstream) -> Self {
         let fixed = Self::fixed(upstream.name());
-        let address = if upstream.is_sentinel() { format!("{}.translate", fixed.key) } else { fixed.address };
+        let is_announced = upstream.is_sentinel() || upstream.is_cluster();
+        let address = if is_announced { format!("{}.translate", fixed.key) } else { fixed.address };
         Self { address, ..fixed }
     }
 

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use crate::net::stream::Stream;
 use crate::upstream::connect::connect;
 use crate::upstream::role::{self, Role};
-use crate::upstream::view::{Traffic, ViewCell};
+use crate::upstream::view::{ClusterView, Condition, Traffic, ViewCell};
 
 use super::exchange::{Replies, login, lost, write_all, write_login};
 use super::fault::{self, Answer, Fault};
@@ -24,7 +24,8 @@ const KEEP: Duration = Duration::from_secs(5);
 /// The pause before a second try. It is long enough for a healthy Redis to notice that a connection is closed.
 const SECOND_LOOK: Duration = Duration::from_millis(50);
 
-/// The time for the sentinels to name the first master. A healthy set of them needs some milliseconds.
+/// The time for the sentinels to name the first master, and for the nodes of a cluster to answer. Healthy ones need some
+/// milliseconds.
 const FIRST_MASTER: Duration = Duration::from_secs(1);
 
 /// The upstream of a probe, and how strict the probe is.
@@ -65,15 +66,19 @@ impl Prober {
     }
 
     /// Returns whether a probe would tell something: not while traffic is held, because the master changes, and not
-    /// before the sentinels had time to answer.
+    /// before the sentinels or the nodes of a cluster had time to answer.
     pub(super) fn can_probe(&self) -> bool {
         let view = self.view.current();
-        let is_early = view.places().is_empty() && self.since.elapsed() < FIRST_MASTER;
+        let is_known = !view.places().is_empty() || view.cluster().is_some();
+        let is_early = !is_known && self.since.elapsed() < FIRST_MASTER;
         view.traffic() == Traffic::Flows && !is_early
     }
 
     /// Probes once. Each address and the exchange of commands has its own `connect_timeout`.
     pub(super) async fn probe(&mut self) -> Result<(), Fault> {
+        if self.target.upstream.is_cluster() {
+            return self.condition();
+        }
         if self.view.current().places().is_empty() {
             return Err(Fault::NoMaster);
         }
@@ -90,6 +95,15 @@ impl Prober {
             (fresh, result) = self.ask_anew().await?;
         }
         self.keep(fresh, result)
+    }
+
+    /// Returns what the nodes of a cluster say of its state. Its watcher asks and probes them.
+    fn condition(&self) -> Result<(), Fault> {
+        match self.view.current().cluster().map(ClusterView::condition) {
+            Some(Condition::Ok) => Ok(()),
+            Some(Condition::Fails) => Err(Fault::ClusterDown),
+            Some(Condition::Silent) | None => Err(Fault::NoNode),
+        }
     }
 
     fn is_still_good(&self, kept: &Kept) -> bool {

@@ -12,13 +12,12 @@ use tokio::time::{Instant, sleep, timeout};
 use zeroize::Zeroizing;
 
 use super::News;
-use crate::net::lookup::look_up;
+use crate::control::topology::resolve::resolve;
 use crate::net::stream::Stream;
 use crate::upstream::connect::{open, secure};
 use crate::upstream::health::exchange::{Replies, login, lost, write_all, write_login};
 use crate::upstream::health::fault::{self, Answer as Reason, Fault};
 use crate::upstream::sentinel::answer::{ABORTED, Answer, CHANNELS, Event};
-use crate::upstream::view::{Place, Sockets};
 
 /// The time to the first attempt after a failure. Each later one takes twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -195,18 +194,6 @@ impl Node {
         // The watcher has ended if it does not receive, and this task ends with it.
         let _ = self.news.send(news).await;
     }
-}
-
-/// Looks an address up, if it is a name.
-pub(super) async fn resolve(address: &Address, within: Duration) -> Place {
-    let place = Place::before_lookup(address);
-    let (Address::Host { host, port }, Sockets::Unknown) = (address, &place.sockets) else { return place };
-    let sockets = match timeout(within, look_up(host, *port)).await {
-        Ok(Ok(addresses)) => Sockets::Tcp(addresses.into()),
-        Ok(Err(error)) => Sockets::Unresolved(error.to_string().into()),
-        Err(_) => Sockets::Unknown,
-    };
-    Place { sockets, ..place }
 }
 
 /// The time to the next attempt to connect.
