@@ -10,6 +10,7 @@ mod blocking;
 mod cli;
 mod client_reply;
 mod clients;
+mod cluster;
 mod command_rules;
 mod configuration;
 mod connection;

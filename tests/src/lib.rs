@@ -6,6 +6,7 @@
 
 pub mod certificates;
 pub mod client;
+pub mod cluster;
 pub mod fake;
 pub mod fake_sentinel;
 pub mod gate;
@@ -30,6 +31,7 @@ pub mod writers;
 
 pub use certificates::{Authority, Leaf, Openssl, Pair};
 pub use client::Client;
+pub use cluster::Cluster;
 pub use fake::{Answer, Fake};
 pub use fake_sentinel::FakeSentinel;
 pub use gate::{Gate, GateBuilder};

@@ -1,0 +1,3 @@
+//! Upstreams that are clusters: real nodes, slots that move, and failovers.
+
+mod watch;

@@ -1,0 +1,381 @@
+//! A cluster of three masters and three replicas. Each node has a loopback address of its own, which differs from the
+//! proxy's: a test can search what a client reads for the addresses behind the proxy.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use crate::certificates::{Authority, Leaf, Pair};
+use crate::client::Client;
+use crate::gate::GateBuilder;
+use crate::redis::Redis;
+use crate::wait::eventually;
+
+/// The beginning of the address of each node.
+pub const INNER: &str = "127.0.2.";
+
+/// The number of slots of a cluster.
+pub const SLOTS: u16 = 16_384;
+
+const MASTERS: usize = 3;
+
+/// The highest number of nodes of a test, which a certificate has the addresses of.
+const MOST: u8 = 9;
+
+/// The keys that one MIGRATE moves.
+const KEYS: usize = 100;
+
+/// Builds [`Cluster`].
+#[derive(Clone)]
+pub struct ClusterBuilder {
+    password: Option<String>,
+    lines: Vec<String>,
+    tls: Option<(Pair, String)>,
+    replicas: bool,
+}
+
+impl ClusterBuilder {
+    /// Allows TCP only with TLS, for clients and between nodes. The certificate has all addresses.
+    pub fn tls(mut self) -> Self {
+        let authority = Authority::new("nodes");
+        let names: Vec<String> = (0..MOST).map(|number| ip(number).to_string()).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        self.tls = Some((authority.issue(Leaf::server(&names)), authority.pem()));
+        self
+    }
+
+    /// Allows TCP only with TLS, with a certificate that has these names and no address.
+    pub fn tls_for(mut self, names: &[&str]) -> Self {
+        let authority = Authority::new("nodes");
+        self.tls = Some((authority.issue(Leaf::server(names)), authority.pem()));
+        self
+    }
+
+    /// Sets the password of all nodes.
+    pub fn password(mut self, password: &str) -> Self {
+        self.password = Some(password.to_owned());
+        self
+    }
+
+    /// Adds a line to the redis.conf of each node. `{n}` is the number of the node, from 1.
+    pub fn line(mut self, line: &str) -> Self {
+        self.lines.push(line.to_owned());
+        self
+    }
+
+    /// Leaves out the replicas, for tests that need none.
+    pub const fn without_replicas(mut self) -> Self {
+        self.replicas = false;
+        self
+    }
+
+    /// Starts all nodes. Returns when each of them knows all others, all slots have an owner, and the replicas have
+    /// the data of their masters.
+    pub fn start(self) -> Cluster {
+        let count = if self.replicas { 2 * MASTERS } else { MASTERS };
+        let mut cluster = Cluster { nodes: Vec::new(), builder: self };
+        for _ in 0..count {
+            cluster.start_node();
+        }
+        for master in 0..MASTERS {
+            let (start, end) = initial_slots(master);
+            // Each master needs an epoch of its own, or the nodes would have to agree on them first.
+            cluster.call(master, &format!("CLUSTER SET-CONFIG-EPOCH {}", master + 1));
+            cluster.call(master, &format!("CLUSTER ADDSLOTSRANGE {start} {end}"));
+        }
+        (1..count).for_each(|node| cluster.meet(0, node));
+        cluster.await_members(count);
+        for replica in MASTERS..count {
+            cluster.replicate(replica, replica - MASTERS);
+        }
+        cluster.await_ok();
+        cluster
+    }
+}
+
+/// Returns the slots that a master has at the beginning, the ends included.
+fn initial_slots(master: usize) -> (u16, u16) {
+    let border = |number: usize| {
+        u16::try_from((usize::from(SLOTS) * number + MASTERS / 2) / MASTERS).expect("few slots")
+    };
+    (border(master), border(master + 1) - 1)
+}
+
+fn ip(number: u8) -> IpAddr {
+    Ipv4Addr::new(127, 0, 2, number + 1).into()
+}
+
+/// Returns the first address behind the proxy in some bytes, with what stands around it.
+pub fn inner_address(bytes: &[u8]) -> Option<String> {
+    let at = bytes.windows(INNER.len()).position(|part| part == INNER.as_bytes())?;
+    let around = &bytes[at.saturating_sub(40)..bytes.len().min(at + 40)];
+    Some(String::from_utf8_lossy(around).escape_debug().to_string())
+}
+
+pub struct Cluster {
+    nodes: Vec<Node>,
+    builder: ClusterBuilder,
+}
+
+/// One node, which may be stopped.
+struct Node {
+    server: Redis,
+    id: String,
+    is_running: bool,
+}
+
+impl Cluster {
+    pub fn builder() -> ClusterBuilder {
+        ClusterBuilder { password: None, lines: Vec::new(), tls: None, replicas: true }
+    }
+
+    /// Starts three masters and three replicas without passwords. Node 3 is the replica of node 0, and so on.
+    pub fn plain() -> Self {
+        Self::builder().start()
+    }
+
+    /// Returns a proxy whose upstream `main` is this cluster, with `auth: trust`. The upstream's password is set, if
+    /// there is one.
+    pub fn gate(&self) -> GateBuilder {
+        let nodes: Vec<String> = (0..MASTERS).map(|node| self.address(node).to_string()).collect();
+        self.gate_by(&nodes)
+    }
+
+    /// Returns a proxy that finds this cluster by these nodes.
+    pub fn gate_by<S: AsRef<str>>(&self, nodes: &[S]) -> GateBuilder {
+        let nodes: Vec<String> = nodes.iter().map(|node| format!("\"{}\"", node.as_ref())).collect();
+        let mut gate = GateBuilder::default().listener("auth: trust");
+        if let Some((_, ca)) = &self.builder.tls {
+            gate = gate.file("ca.pem", ca);
+        }
+        let gate = gate.upstream(&format!("cluster: {{nodes: [{}]}}", nodes.join(", ")));
+        self.builder.password.iter().fold(gate, |gate, password| gate.password(password))
+    }
+
+    /// Returns the number of nodes that were started, those that were removed too.
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    pub fn node(&self, index: usize) -> &Redis {
+        &self.nodes[index].server
+    }
+
+    pub fn address(&self, index: usize) -> SocketAddr {
+        self.node(index).address()
+    }
+
+    pub fn id(&self, index: usize) -> &str {
+        &self.nodes[index].id
+    }
+
+    /// Returns the reply of a node to a command, on its unix socket.
+    pub fn call(&self, index: usize, command: &str) -> String {
+        self.node(index).control().call(command).text()
+    }
+
+    /// Starts a node that knows no other. Returns its index.
+    pub fn start_node(&mut self) -> usize {
+        let index = self.nodes.len();
+        let number = u8::try_from(index).expect("few nodes");
+        assert!(number < MOST, "a certificate has {MOST} addresses");
+        let mut builder = Redis::builder()
+            .at(ip(number))
+            .line("cluster-enabled yes\ncluster-node-timeout 1000\nrepl-diskless-sync-delay 0")
+            // A replica that moves to another master by itself would surprise a test.
+            .line("cluster-allow-replica-migration no")
+            .line(&format!("cluster-announce-ip {}", ip(number)));
+        if let Some(password) = &self.builder.password {
+            builder = builder.password(password).line(&format!("masterauth {password}"));
+        }
+        if let Some((pair, ca)) = &self.builder.tls {
+            builder = builder.tls(pair, ca).line("tls-replication yes\ntls-cluster yes");
+        }
+        let number = (number + 1).to_string();
+        let lines = self.builder.lines.iter().map(|line| line.replace("{n}", &number));
+        let server = lines.fold(builder, |builder, line| builder.line(&line)).start();
+        let id = server.control().call("CLUSTER MYID").text();
+        self.nodes.push(Node { server, id, is_running: true });
+        index
+    }
+
+    /// Starts a node without slots, and adds it to the cluster. Returns its index.
+    pub fn add_master(&mut self) -> usize {
+        let index = self.start_node();
+        self.meet(self.running(), index);
+        self.await_members(self.members());
+        index
+    }
+
+    /// Starts a node, and adds it to the cluster as a replica. Returns its index.
+    pub fn add_replica(&mut self, master: usize) -> usize {
+        let index = self.add_master();
+        self.replicate(index, master);
+        self.await_ok();
+        index
+    }
+
+    /// Removes a node without slots from the cluster, and stops it.
+    pub fn remove(&mut self, index: usize) {
+        let id = self.nodes[index].id.clone();
+        self.kill(index);
+        for other in self.all_running() {
+            self.call(other, &format!("CLUSTER FORGET {id}"));
+        }
+    }
+
+    /// Ends a node as kill -9 does.
+    pub fn kill(&mut self, index: usize) {
+        let node = &mut self.nodes[index];
+        node.server.kill();
+        node.is_running = false;
+    }
+
+    /// Starts a node again that was killed, with its state.
+    pub fn start_again(&mut self, index: usize) {
+        let node = &mut self.nodes[index];
+        node.server.start_again(&[], true);
+        node.is_running = true;
+    }
+
+    /// Makes a replica the master in place of its own master, which agrees. Returns when it is the master.
+    pub fn failover(&self, replica: usize) {
+        assert_eq!(self.call(replica, "CLUSTER FAILOVER"), "OK");
+        self.await_master(replica);
+    }
+
+    /// Waits until a node is a master.
+    #[track_caller]
+    pub fn await_master(&self, index: usize) {
+        eventually("the replica is the master", || {
+            self.call(index, "INFO replication").contains("role:master\r\n").then_some(())
+        });
+    }
+
+    /// Returns the index of the owner of a slot, as most running nodes see it.
+    pub fn owner(&self, slot: u16) -> usize {
+        let votes: Vec<usize> =
+            self.all_running().into_iter().filter_map(|node| self.owner_for(node, slot)).collect();
+        let count = |node: &usize| votes.iter().filter(|vote| *vote == node).count();
+        (0..self.nodes.len()).max_by_key(count).expect("there are nodes")
+    }
+
+    /// Returns the index of the owner of a slot as one node sees it.
+    pub fn owner_for(&self, node: usize, slot: u16) -> Option<usize> {
+        let nodes = self.call(node, "CLUSTER NODES");
+        let owns = |line: &&str| {
+            line.split(' ').skip(8).filter(|word| !word.starts_with('[')).any(|range| {
+                let (start, end) = range.split_once('-').unwrap_or((range, range));
+                let number = |text: &str| text.parse::<u16>().expect("a slot");
+                (number(start)..=number(end)).contains(&slot)
+            })
+        };
+        let id = nodes.lines().find(owns)?.split(' ').next()?;
+        self.nodes.iter().position(|node| node.id == id)
+    }
+
+    /// Moves a slot with its keys to another node.
+    pub fn move_slot(&self, slot: u16, to: usize) {
+        let from = self.begin_move(slot, to);
+        while self.move_keys(slot, from, to) > 0 {}
+        self.end_move(slot, from, to);
+    }
+
+    /// Begins to move a slot. Returns the index of its owner, which answers ASK for keys that it does not have.
+    pub fn begin_move(&self, slot: u16, to: usize) -> usize {
+        let from = self.owner(slot);
+        let (source, target) = (&self.nodes[from].id, &self.nodes[to].id);
+        assert_eq!(self.call(to, &format!("CLUSTER SETSLOT {slot} IMPORTING {source}")), "OK");
+        assert_eq!(self.call(from, &format!("CLUSTER SETSLOT {slot} MIGRATING {target}")), "OK");
+        from
+    }
+
+    /// Moves some keys of a slot. Returns how many.
+    pub fn move_keys(&self, slot: u16, from: usize, to: usize) -> usize {
+        let mut source = self.node(from).control();
+        let keys = source.call(&format!("CLUSTER GETKEYSINSLOT {slot} {KEYS}")).to_string();
+        let keys: Vec<&str> =
+            keys.trim_matches(['[', ']']).split(' ').filter(|key| !key.is_empty()).collect();
+        if keys.is_empty() {
+            return 0;
+        }
+        let to = self.address(to).to_string().replace(':', " ");
+        let login = self.builder.password.as_ref().map(|password| format!("AUTH {password} "));
+        let command =
+            format!("MIGRATE {to} \"\" 0 5000 {}KEYS {}", login.unwrap_or_default(), keys.join(" "));
+        let reply = source.call(&command).text();
+        assert!(reply == "OK" || reply == "NOKEY", "{reply}");
+        keys.len()
+    }
+
+    /// Ends the move of a slot: the new owner first, so that no node ever has an owner that does not know it.
+    pub fn end_move(&self, slot: u16, from: usize, to: usize) {
+        let mut nodes = vec![to, from];
+        nodes.extend(self.all_running().into_iter().filter(|node| *node != from && *node != to));
+        for node in nodes {
+            // A replica refuses it, and hears of it from its master.
+            self.call(node, &format!("CLUSTER SETSLOT {slot} NODE {}", self.nodes[to].id));
+        }
+    }
+
+    /// Waits until all running nodes say that the cluster is well, and all running replicas have the data.
+    #[track_caller]
+    pub fn await_ok(&self) {
+        eventually("the cluster is well", || {
+            self.all_running()
+                .into_iter()
+                .all(|node| {
+                    let is_ok = self.call(node, "CLUSTER INFO").contains("cluster_state:ok\r\n");
+                    let replication = self.call(node, "INFO replication");
+                    let is_master = replication.contains("role:master\r\n");
+                    is_ok && (is_master || replication.contains("master_link_status:up\r\n"))
+                })
+                .then_some(())
+        });
+    }
+
+    /// Returns a client of a node's TCP address.
+    pub fn client(&self, index: usize) -> Client {
+        Client::tcp(self.address(index))
+    }
+
+    fn members(&self) -> usize {
+        self.all_running().len()
+    }
+
+    fn all_running(&self) -> Vec<usize> {
+        (0..self.nodes.len()).filter(|node| self.nodes[*node].is_running).collect()
+    }
+
+    fn running(&self) -> usize {
+        self.all_running().into_iter().next().expect("a node runs")
+    }
+
+    fn meet(&self, known: usize, new: usize) {
+        let address = self.address(new).to_string().replace(':', " ");
+        assert_eq!(self.call(known, &format!("CLUSTER MEET {address}")), "OK");
+    }
+
+    fn replicate(&self, replica: usize, master: usize) {
+        let id = &self.nodes[master].id;
+        eventually("the replica follows its master", || {
+            (self.call(replica, &format!("CLUSTER REPLICATE {id}")) == "OK").then_some(())
+        });
+    }
+
+    /// Waits until each running node is connected to this number of nodes, itself included.
+    #[track_caller]
+    fn await_members(&self, count: usize) {
+        eventually("the nodes know each other", || {
+            let knows_all = |node: usize| {
+                let nodes = self.call(node, "CLUSTER NODES");
+                let members = nodes.lines().filter(|line| !line.is_empty());
+                let is_known = |line: &&str| line.contains(" connected") && !line.contains("handshake");
+                members.clone().filter(is_known).count() >= count && members.count() == count
+            };
+            self.all_running().into_iter().all(knows_all).then_some(())
+        });
+    }
+}
