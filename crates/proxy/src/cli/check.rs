@@ -226,9 +226,12 @@ fn must_log_in(config: &Config, upstream: &Upstream) -> bool {
 }
 
 fn describe_upstream(upstream: &Upstream, must_log_in: bool) -> String {
-    let place = match upstream.sentinel() {
-        Some(sentinel) => format!("master {} of the sentinels {}", sentinel.master(), list(sentinel.nodes())),
-        None => list(upstream.addresses()),
+    let place = match (upstream.sentinel(), upstream.cluster()) {
+        (Some(sentinel), _) => {
+            format!("master {} of the sentinels {}", sentinel.master(), list(sentinel.nodes()))
+        }
+        (None, Some(cluster)) => format!("cluster of the nodes {}", list(cluster.nodes())),
+        (None, None) => list(upstream.addresses()),
     };
     let login = match upstream.credentials().map(|credentials| credentials.username()) {
         None if must_log_in => ", without a password",
@@ -238,8 +241,12 @@ fn describe_upstream(upstream: &Upstream, must_log_in: bool) -> String {
     };
     let tls = if upstream.tls().is_some() { ", TLS" } else { "" };
     let shared = if upstream.connections() == Connections::Shared { ", shared connections" } else { "" };
-    format!("{}: {place}{login}{tls}{shared}", upstream.name())
+    let rights = if upstream.is_cluster() { CLUSTER_RIGHTS } else { "" };
+    format!("{}: {place}{login}{tls}{shared}{rights}", upstream.name())
 }
+
+/// The rights that the user of the proxy needs at the nodes of a cluster, besides those of the clients.
+const CLUSTER_RIGHTS: &str = "; its user needs +ping +cluster|slots +cluster|nodes +cluster|info +asking";
 
 fn list(addresses: &[Address]) -> String {
     let texts: Vec<String> = addresses.iter().map(ToString::to_string).collect();
@@ -260,6 +267,7 @@ fn json_upstream(upstream: &Upstream) -> Value {
         "name": upstream.name(),
         "addresses": texts(upstream.addresses()),
         "sentinel": sentinel,
+        "cluster": upstream.cluster().map(|cluster| json!({ "nodes": texts(cluster.nodes()) })),
         "credentials": upstream.credentials().is_some(),
         "tls": upstream.tls().is_some(),
         "connections": upstream.connections().as_str(),

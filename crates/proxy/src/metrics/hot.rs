@@ -308,7 +308,7 @@ fn render_views(upstreams: &[Arc<UpstreamSeries>], page: &mut Page) {
     page.family(
         "portcullis_upstream_views_total",
         Kind::Counter,
-        "Times the sentinels or name servers were asked for the upstream's address, by result.",
+        "Times the sentinels, nodes of a cluster or name servers were asked for the upstream's address, by result.",
     );
     for upstream in upstreams {
         for result in ReloadResult::ALL {

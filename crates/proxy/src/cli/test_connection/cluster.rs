@@ -10,7 +10,7 @@ use portcullis_session::cluster::{Answer, AnswerFault, Map, Node, NodeIndex, Rep
 use super::conversation::{Conversation, timed};
 use super::dial::{Dialed, socket_of};
 use super::report::{PartKind, Report};
-use super::step::{Finding, Step, StepName, Trouble};
+use super::step::{Finding, Severity, Step, StepName, Trouble};
 use super::upstream::{UpstreamTest, user_of};
 use crate::upstream::cluster::facts::{count, ranges, role_word, text};
 use crate::upstream::cluster::survey::reachable;
@@ -127,7 +127,8 @@ impl ClusterTest<'_, '_> {
             return Trouble::failure("auth", "it requires a password, but none is configured", advice);
         }
         if line.starts_with(b"NOPERM") {
-            return self.test.lacks_right("CLUSTER SLOTS", "+cluster|slots +cluster|nodes +cluster|info");
+            let lacks = self.test.lacks_right("CLUSTER SLOTS", "+cluster|slots +cluster|nodes +cluster|info");
+            return Trouble { severity: Severity::Failure, ..lacks };
         }
         let disabled = b"cluster support disabled";
         if line.windows(disabled.len()).any(|part| part == disabled) {

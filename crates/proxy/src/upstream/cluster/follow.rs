@@ -95,8 +95,10 @@ impl Follower {
 
     /// Returns when something is due.
     pub(crate) fn next(&self) -> Instant {
-        let next = self.survey.due(self.limit).min(self.health.next());
-        self.names.next().map_or(next, |names| names.min(next))
+        let survey = self.survey.due(self.limit);
+        // Without a map there is no node to probe.
+        let health = self.survey.map().map(|_| self.health.next());
+        [health, self.names.next()].into_iter().flatten().fold(survey, Instant::min)
     }
 
     /// Takes hints of sessions and health checks.
@@ -131,6 +133,10 @@ impl Follower {
 
     /// Takes the result of a probe. Returns whether the node was down, and is not any more.
     pub(crate) fn probed(&mut self, node: &str, answers: bool, now: Instant) -> bool {
+        // The node may have left the cluster since it was asked.
+        if self.survey.map().is_none_or(|map| map.with_id(node).is_none()) {
+            return false;
+        }
         if !answers {
             self.health.fails(node, now);
             return false;

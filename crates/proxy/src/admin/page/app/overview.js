@@ -36,6 +36,9 @@ function showUpstreams() {
     ["Connections", (row) => `${number((row.connections.idle ?? 0) + (row.connections.used ?? 0) + (row.connections.pooled ?? 0))} ${row.connections.kind ?? ""}`],
     ["Errors since start", errors],
   ];
+  if (rows.some((row) => row.nodes)) columns.push(["Nodes", (row) => (row.nodes ?? []).map((node) => h("div", null,
+    node.health === "up" ? badge("up", "good") : badge(node.health, node.health === "down" ? "bad" : "warn"),
+    ` ${node.role} `, node.address ? mono(node.address) : "", node.slots ? ` ${node.slots}` : ""))]);
   if (isOperator()) columns.splice(1, 0, ["Address", (row) => (row.addresses ?? []).map((address) => h("div", null, mono(address), row.tls ? " TLS" : ""))]);
   fill($("upstreams"), rows.length > 0 ? table("Upstreams", columns, rows) : state("The configuration has no upstream."));
 }

@@ -94,8 +94,6 @@ fn names_are_looked_up_after_translation() {
     let translate = "'192.0.2.1:7000': 'gate.example:9000'";
     let mut scene = Scene::new(&["192.0.2.9:7000"], translate, answer("192.0.2.1:7000", ""));
     assert_eq!(scene.place(), ("gate.example:9000".to_owned(), Sockets::Unknown));
-    let due = scene.follower.names.next().expect("a lookup is under way or due");
-    assert!(due <= scene.now || scene.follower.proceed(scene.now).look_up.is_empty());
     scene.follower.found("gate.example", Ok(vec!["198.51.100.1:0".parse().expect("an address")]));
     assert_eq!(scene.place(), ("gate.example:9000".to_owned(), tcp("198.51.100.1:9000")));
 }
@@ -150,4 +148,23 @@ fn a_useless_answer_is_an_answer() {
     assert_eq!(scene.follower.health.of(&node), NodeHealth::Up);
     scene.follower.answered((work.round, 0), asked, Said::Nothing, scene.now);
     assert_eq!(scene.follower.health.of(&node), NodeHealth::Failing);
+}
+
+/// The watcher sleeps until [`Follower::next`], so that it must be later than what was just done.
+#[test]
+fn the_watcher_never_spins() {
+    let now = Instant::now();
+    let mut follower = Follower::new(&cluster(&[address("192.0.2.1:7000")], ""), None, (EVERY, LIMIT), now);
+    let later = now + EVERY;
+    follower.proceed(now);
+    follower.proceed(later);
+    assert!(follower.next() > later, "without a map");
+    let mut scene = Scene::new(&["192.0.2.1:7000"], "", answer("192.0.2.1:7000", ""));
+    scene.follower.probed("a node that has left", false, scene.now);
+    for _ in 0..3 {
+        scene.now += EVERY;
+        scene.follower.proceed(scene.now);
+        assert!(scene.follower.next() > scene.now);
+        scene.follower.probed(ID, false, scene.now);
+    }
 }
