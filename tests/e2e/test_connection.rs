@@ -1,6 +1,7 @@
 //! `test-connection`: each step of a connection, and what to do about each failure.
 
 mod listeners;
+mod modes;
 mod sentinels;
 
 use std::collections::BTreeMap;

@@ -79,12 +79,31 @@ fn sentinels_that_are_wrong() {
         "wait for the end of a failover, or compare SENTINEL MASTER mymaster of all sentinels",
         "works, with 1 warning",
     );
+    // The proxy skips a server that says that it is a replica.
     second.name(replica.address(), 6);
     let printed = bench(&nodes, "").run("");
+    assert_eq!((printed.last_line(), printed.code), ("works, with 1 warning", 0), "{}", printed.text);
+    let alone = [second.address()];
+    let printed = bench(&alone, "").run("");
     let text = words(&printed.text);
+    let undecided = format!(
+        "decide FAILED after T: the proxy follows no sentinel: 1 of 1 name {} at the highest epoch, and it is a replica \
+         wait for the end of a failover, or compare SENTINEL MASTER mymaster of all sentinels",
+        replica.address()
+    );
     let expected =
         format!("FAILED after T: the sentinels name it, but it is a replica of {}", redis.address());
-    assert!(text.contains(&expected) && printed.code == 1, "{text}");
+    assert!(text.contains(&undecided) && text.contains(&expected) && printed.code == 1, "{text}");
+    assert_eq!(printed.last_line(), "does not work: upstream main (decide)");
+    // One of two names a server that cannot be reached: it may lie.
+    second.name(format!("127.0.0.1:{free}").parse().expect("an address"), 7);
+    let gone = FakeSentinel::naming(redis.address(), 8);
+    let both = [second.address(), gone.address()];
+    drop(gone);
+    let json = bench(&both, "").run("--json").json();
+    let text = json["upstreams"][0]["steps"][2]["problem"]["text"].as_str().expect("a text").to_owned();
+    let expected = format!("1 of 2 name 127.0.0.1:{free} at the highest epoch, and it does not answer");
+    assert!(text.ends_with(&expected), "{text}");
     bench(&[redis.address().to_string()], "").assert_finds(
         "not_a_sentinel",
         "it is no Sentinel, but a server with data",

@@ -3,6 +3,7 @@
 
 mod cluster;
 mod conversation;
+mod decision;
 mod dial;
 mod listener;
 mod report;
@@ -51,6 +52,9 @@ pub struct TestConnectionArgs {
     /// input. It is never an argument, which other users can see.
     #[arg(long, value_name = "NAME", requires = "as_client")]
     user: Option<String>,
+    /// Ask for this master as a Sentinel client [default: all names of announce_master]
+    #[arg(long, value_name = "NAME", requires = "as_client")]
+    master: Option<String>,
     /// The configuration file [default: PORTCULLIS_CONFIG, ./portcullis.yaml, /etc/portcullis/portcullis.yaml]
     #[arg(long, short, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -110,7 +114,8 @@ fn read(args: &TestConnectionArgs) -> Option<Config> {
 /// Reads the password of `--user`.
 fn client(args: &TestConnectionArgs) -> io::Result<Client> {
     let options = options(args.config.as_deref());
-    let Some(user) = &args.user else { return Ok(Client { login: None, options }) };
+    let master = args.master.clone();
+    let Some(user) = &args.user else { return Ok(Client { login: None, master, options }) };
     let password = match std::env::var(PASSWORD_VARIABLE) {
         Ok(password) => Zeroizing::new(password.into_bytes()),
         Err(_) => ask(&format!("password of {user}: "))?,
@@ -118,7 +123,7 @@ fn client(args: &TestConnectionArgs) -> io::Result<Client> {
     if password.is_empty() {
         return Err(io::Error::other("it is empty"));
     }
-    Ok(Client { login: Some((user.clone(), password)), options })
+    Ok(Client { login: Some((user.clone(), password)), master, options })
 }
 
 /// The parts to test.

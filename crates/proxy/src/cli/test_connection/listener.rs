@@ -1,5 +1,9 @@
 //! The test of a listener: connects to the running proxy as a client on this host would, and explains a refusal.
+//!
+//! A client in standalone mode connects to the listener, and to the address that it announces. A client in Sentinel or
+//! Cluster mode asks the listener first, and then connects to the address in the answer (`modes.rs`).
 
+mod modes;
 mod refusal;
 
 use std::collections::BTreeSet;
@@ -15,10 +19,11 @@ use portcullis_resp::value::Value;
 use rustls::{AlertDescription, Error};
 use zeroize::Zeroizing;
 
+use self::modes::unreachable_announced;
 use self::refusal::Refusal;
 use super::conversation::{Conversation, timed};
 use super::dial::{Dial, Dialed, socket_of};
-use super::report::{PartKind, Report};
+use super::report::{Mode, Report};
 use super::step::{Finding, Severity, Step, StepName, Trouble, shown};
 use crate::cli::reachable::reachable;
 use crate::net::stream::Stream;
@@ -38,6 +43,8 @@ const RESETS: usize = 5;
 pub(super) struct Client {
     /// The user name and the password.
     pub(super) login: Option<(String, Zeroizing<Vec<u8>>)>,
+    /// The name of the master that a client in Sentinel mode asks for.
+    pub(super) master: Option<String>,
     /// The options with which another command reads the same configuration.
     pub(super) options: String,
 }
@@ -61,16 +68,43 @@ enum Next {
     Failed,
 }
 
+/// The result of the first commands of a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Entry {
+    /// The proxy serves the client.
+    Served,
+    /// The proxy asks for a login, which the test has not.
+    NotLoggedIn,
+    /// The proxy does not serve the client.
+    Refused,
+}
+
+/// An address at which the test connects to the proxy.
+#[derive(Clone, Debug)]
+struct Door<'t> {
+    place: Place,
+    tls: Option<&'t ClientTls>,
+    /// The listener that names this address to clients.
+    announced_by: Option<&'t Listener>,
+}
+
 impl<'c> ListenerTest<'c> {
     pub(super) const fn of(config: &'c Config, listener: &'c Listener, client: &'c Client) -> Self {
         Self { config, listener, client }
     }
 
-    /// Tests all addresses of the listener. It works if all of them do.
+    /// Tests the listener as a client in each mode of `present_as`.
     pub(super) async fn run(self, report: &mut Report) {
+        for mode in Mode::ALL.into_iter().filter(|mode| mode.is_of(self.listener)) {
+            self.run_as(mode, report).await;
+        }
+    }
+
+    /// Tests all addresses of the listener as one client. It works if all of them do.
+    async fn run_as(&self, mode: Mode, report: &mut Report) {
         let tls = if self.listener.tls().is_some() { ", TLS" } else { "" };
-        let about = format!("as a plain client, auth {}{tls}", self.listener.auth().as_str());
-        report.begin(PartKind::Listener, self.listener.name(), &about);
+        let about = format!("{}, auth {}{tls}", mode.client(), self.listener.auth().as_str());
+        report.begin_as(mode, self.listener.name(), &about);
         let tls = match self.tls() {
             Ok(tls) => tls,
             Err(error) => {
@@ -83,7 +117,20 @@ impl<'c> ListenerTest<'c> {
         };
         let mut works = true;
         for bind in self.listener.binds() {
-            works &= self.test(&place(bind), tls.as_ref(), report).await;
+            let door = Door { place: place(bind), tls: tls.as_ref(), announced_by: None };
+            works &= match (mode, bind) {
+                (Mode::Standalone, _) => self.test(&door, report).await,
+                (Mode::Sentinel, Bind::Tcp { .. }) => self.as_sentinel(&door, report).await,
+                (Mode::Cluster, Bind::Tcp { .. }) => self.as_cluster(&door, report).await,
+                // These clients cannot use a socket file.
+                (Mode::Sentinel | Mode::Cluster, Bind::Unix(_)) => true,
+            };
+        }
+        if let (Mode::Standalone, Some(announced)) = (mode, self.listener.presentation().announce()) {
+            let address = Address::Host { host: announced.host().to_owned(), port: announced.port() };
+            let place = Place { address: address.clone(), sockets: Sockets::Unknown };
+            let door = Door { place, tls: tls.as_ref(), announced_by: Some(self.listener) };
+            works &= self.test_announced(&address, &door, report).await;
         }
         report.end(works);
     }
@@ -94,10 +141,19 @@ impl<'c> ListenerTest<'c> {
         self.listener.tls().map(|tls| client(tls.pins())).transpose()
     }
 
-    /// Tests one address.
-    async fn test(&self, place: &Place, tls: Option<&ClientTls>, report: &mut Report) -> bool {
+    /// Tests one address of a server.
+    async fn test(&self, door: &Door<'_>, report: &mut Report) -> bool {
+        match self.enter(door, report).await {
+            Some((mut proxy, refusal)) => self.talk(&mut proxy, &refusal, report).await != Entry::Refused,
+            None => false,
+        }
+    }
+
+    /// Connects to one address, with TLS if the listener has it.
+    async fn enter(&self, door: &Door<'_>, report: &mut Report) -> Option<(Conversation, Refusal<'c>)> {
         let tcp = Tcp::default();
-        let dial = Dial { tls, limit: PATIENCE, tcp: &tcp };
+        let Door { place, tls, announced_by } = door;
+        let dial = Dial { tls: *tls, limit: PATIENCE, tcp: &tcp };
         let (mut stream, mut took) = timed(dial.connect(place)).await;
         // A proxy that refuses a client by a reset may do so before the connect has returned. Then the local address,
         // which explains the refusal, is unknown.
@@ -111,19 +167,25 @@ impl<'c> ListenerTest<'c> {
         let mut stream = match stream {
             Ok(stream) => stream,
             Err(error) => {
-                report.add(step.with(unreachable(error)));
-                return false;
+                report.add(step.with(match announced_by {
+                    Some(listener) => unreachable_announced(listener, error),
+                    None => unreachable(error),
+                }));
+                return None;
             }
         };
         report.add(step);
         let refusal = Refusal::of(self.config, self.listener, stream.local_address(), &self.client.options);
-        self.announce_source(&mut stream, &refusal).await;
+        // The announced address may be that of a load balancer, which sends the header itself.
+        if announced_by.is_none() {
+            self.announce_source(&mut stream, &refusal).await;
+        }
         let explain = |error: ConnectError| handshake(error, &refusal);
         let Dialed::Connected(stream) = dial.secure(stream, place, &explain, report).await else {
-            return false;
+            return None;
         };
         let limit = PATIENCE + self.listener.upstream().connect_timeout();
-        self.talk(Conversation::on(stream, limit, false), &refusal, report).await
+        Some((Conversation::on(stream, limit, false), refusal))
     }
 
     /// Sends a PROXY header where the proxy expects one of this host, as a load balancer on it would.
@@ -138,11 +200,11 @@ impl<'c> ListenerTest<'c> {
         let _ = write_all(stream, header.as_bytes()).await;
     }
 
-    /// Sends PING, and logs in if that is needed or asked for. Returns whether the proxy serves the client.
-    async fn talk(&self, mut proxy: Conversation, refusal: &Refusal<'_>, report: &mut Report) -> bool {
-        match self.ping(&mut proxy, refusal, report).await {
-            Next::Failed => return false,
-            Next::Done if self.client.login.is_none() => return true,
+    /// Sends PING, and logs in if that is needed or asked for.
+    async fn talk(&self, proxy: &mut Conversation, refusal: &Refusal<'_>, report: &mut Report) -> Entry {
+        match self.ping(proxy, refusal, report).await {
+            Next::Failed => return Entry::Refused,
+            Next::Done if self.client.login.is_none() => return Entry::Served,
             Next::Done | Next::LogIn => {}
         }
         let Some((user, password)) = &self.client.login else {
@@ -152,10 +214,11 @@ impl<'c> ListenerTest<'c> {
             };
             let step = Step::new(StepName::Auth, None, Duration::ZERO);
             report.add(step.with(Trouble::not_tested("login", "only clients know the password", advice)));
-            return true;
+            return Entry::NotLoggedIn;
         };
-        self.log_in(&mut proxy, user, password, refusal, report).await
-            && self.ping(&mut proxy, refusal, report).await == Next::Done
+        let is_served = self.log_in(proxy, user, password, refusal, report).await
+            && self.ping(proxy, refusal, report).await == Next::Done;
+        if is_served { Entry::Served } else { Entry::Refused }
     }
 
     async fn ping(&self, proxy: &mut Conversation, refusal: &Refusal<'_>, report: &mut Report) -> Next {

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::time::Duration;
 
+use portcullis_config::Listener;
 use serde_json::{Value, json};
 
 use super::step::{Severity, Step};
@@ -38,11 +39,53 @@ impl PartKind {
     }
 }
 
+/// The mode of the client that tests a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    Standalone,
+    Sentinel,
+    Cluster,
+}
+
+impl Mode {
+    pub(super) const ALL: [Self; 3] = [Self::Standalone, Self::Sentinel, Self::Cluster];
+
+    /// Returns the word of `present_as`.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Standalone => "standalone",
+            Self::Sentinel => "sentinel",
+            Self::Cluster => "cluster",
+        }
+    }
+
+    /// Describes the client.
+    pub(super) const fn client(self) -> &'static str {
+        match self {
+            Self::Standalone => "as a plain client",
+            Self::Sentinel => "as a Sentinel client",
+            Self::Cluster => "as a Cluster client",
+        }
+    }
+
+    /// Returns whether the listener presents itself as what such a client expects.
+    pub(super) fn is_of(self, listener: &Listener) -> bool {
+        let presentation = listener.presentation();
+        match self {
+            Self::Standalone => presentation.is_standalone(),
+            Self::Sentinel => presentation.is_sentinel(),
+            Self::Cluster => presentation.is_cluster(),
+        }
+    }
+}
+
 /// A tested part of the configuration.
 #[derive(Debug)]
 struct Part {
     kind: PartKind,
     name: String,
+    /// The mode of the client, for a listener.
+    mode: Option<Mode>,
     steps: Vec<Step>,
     works: bool,
 }
@@ -62,8 +105,16 @@ impl Report {
 
     /// Begins a part. `about` describes it.
     pub(super) fn begin(&mut self, kind: PartKind, name: &str, about: &str) {
-        self.parts.push(Part { kind, name: name.to_owned(), steps: Vec::new(), works: false });
+        self.parts.push(Part { kind, name: name.to_owned(), mode: None, steps: Vec::new(), works: false });
         self.write(&format!("{} {name} ({about})\n", kind.as_str()));
+    }
+
+    /// Begins the test of a listener by a client in this mode.
+    pub(super) fn begin_as(&mut self, mode: Mode, name: &str, about: &str) {
+        self.begin(PartKind::Listener, name, about);
+        if let Some(part) = self.parts.last_mut() {
+            part.mode = Some(mode);
+        }
     }
 
     /// Adds a step to the last part.
@@ -148,7 +199,11 @@ impl Part {
 
     /// Names the part and the step that failed.
     fn failure(&self) -> String {
-        let named = format!("{} {}", self.kind.as_str(), self.name);
+        let client = match self.mode {
+            Some(mode @ (Mode::Sentinel | Mode::Cluster)) => format!(" {}", mode.client()),
+            Some(Mode::Standalone) | None => String::new(),
+        };
+        let named = format!("{} {}{client}", self.kind.as_str(), self.name);
         match self.steps.iter().find(|step| step.failed()) {
             Some(step) => format!("{named} ({})", step.name),
             None => named,
@@ -156,11 +211,15 @@ impl Part {
     }
 
     fn json(&self) -> Value {
-        json!({
+        let mut part = json!({
             "name": self.name,
             "works": self.works,
             "steps": self.steps.iter().map(Step::json).collect::<Vec<_>>(),
-        })
+        });
+        if let Some(mode) = self.mode {
+            part["as"] = mode.as_str().into();
+        }
+        part
     }
 }
 

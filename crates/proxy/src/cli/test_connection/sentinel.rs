@@ -1,6 +1,5 @@
 //! The question to each sentinel of an upstream, and the master that they name.
 
-use std::cmp::Reverse;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,27 +8,32 @@ use portcullis_resp::value::Value;
 use tokio::task::spawn_local;
 
 use super::conversation::{Conversation, timed};
+use super::decision::{compare, decide};
 use super::dial::Dial;
 use super::report::Report;
 use super::step::{Finding, Step, StepName, Trouble, shown};
 use crate::upstream::connect::ConnectError;
 use crate::upstream::health::fault::{Fault, unasked};
+use crate::upstream::sentinel::answer::Claim;
+use crate::upstream::sentinel::round::Master;
 
-/// The answer of a sentinel about the master.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The master that the sentinels name.
+#[derive(Debug)]
 pub(super) struct Named {
-    address: Address,
-    epoch: i64,
+    /// The address at which the proxy reaches it, after `translate`.
+    pub(super) address: Address,
+    /// Whether the proxy follows the sentinels to it.
+    pub(super) is_followed: bool,
 }
 
-/// Asks all sentinels at the same time, and reports them in the order of the configuration. Returns the address of the
-/// master, after `translate`; `None` if no sentinel names one.
+/// Asks all sentinels at the same time, and reports them in the order of the configuration. Returns the master; `None` if
+/// no sentinel names one.
 pub(super) async fn ask_all(
     upstream: &Arc<Upstream>,
     sentinel: &Arc<Sentinel>,
     tcp: &Tcp,
     report: &mut Report,
-) -> Option<Address> {
+) -> Option<Named> {
     let ask = |node: &Address| {
         let asked =
             Asked { upstream: Arc::clone(upstream), sentinel: Arc::clone(sentinel), tcp: tcp.clone() };
@@ -43,36 +47,33 @@ pub(super) async fn ask_all(
         let (answer, took) = task.await.unwrap_or_else(|_| (Err(lost_task()), Duration::ZERO));
         answers.push((Step::new(StepName::Ask, node.to_string(), took), answer));
     }
-    let chosen = choose(answers.iter().filter_map(|(_, answer)| Some(&answer.as_ref().ok()?.0)));
+    let claims = answers.iter().filter_map(|(_, answer)| Some(answer.as_ref().ok()?.0.clone())).collect();
+    let (decided, took) = timed(decide(upstream, sentinel, tcp, claims)).await;
     for (step, answer) in answers {
         report.add(match answer {
-            Ok((named, trouble)) => {
-                let other = chosen.as_ref().filter(|chosen| **chosen != named).map(|_| disagrees(sentinel));
-                let finding = Finding::Master { address: named.address.to_string(), epoch: named.epoch };
+            Ok((claim, trouble)) => {
+                let differs =
+                    |master: &Master| (&master.address, master.epoch) != (&claim.address, claim.epoch);
+                let other = decided.followed().is_some_and(differs).then(|| disagrees(sentinel));
+                let finding = Finding::Master { address: claim.address.to_string(), epoch: claim.epoch };
                 step.found(finding).with(trouble.or(other))
             }
             Err(trouble) => step.with(trouble),
         });
     }
-    chosen.map(|named| sentinel.reachable(&named.address).clone())
-}
-
-/// Chooses the answer with the highest epoch, and among those the one that most sentinels give.
-fn choose<'n>(answers: impl Iterator<Item = &'n Named>) -> Option<Named> {
-    let answers: Vec<&Named> = answers.collect();
-    let votes = |named: &Named| answers.iter().filter(|other| **other == named).count();
-    // The first one is chosen among equals.
-    answers.iter().min_by_key(|named| Reverse((named.epoch, votes(named)))).map(|named| (*named).clone())
+    let is_followed = decided.followed().is_some();
+    if let Some(trouble) = decided.trouble(sentinel) {
+        report.add(Step::new(StepName::Decide, None, took).with(trouble));
+    }
+    let named = decided.server()?;
+    Some(Named { address: sentinel.reachable(named).clone(), is_followed })
 }
 
 fn disagrees(sentinel: &Sentinel) -> Trouble {
     Trouble::warning(
         "disagrees",
         "other sentinels name another master, or with another epoch",
-        format!(
-            "wait for the end of a failover, or compare SENTINEL MASTER {} of all sentinels",
-            sentinel.master()
-        ),
+        compare(sentinel),
     )
 }
 
@@ -88,7 +89,7 @@ struct Asked {
 }
 
 /// The answer of a sentinel with a warning, or the reason why there is none.
-type Answer = Result<(Named, Option<Trouble>), Trouble>;
+type Answer = Result<(Claim, Option<Trouble>), Trouble>;
 
 impl Asked {
     async fn ask(self, node: &Address) -> (Answer, Duration) {
@@ -103,14 +104,15 @@ impl Asked {
         let place = self.call(&mut talk, "GET-MASTER-ADDR-BY-NAME").await?;
         let Some(address) = address_of(&place) else { return Err(self.unknown(&mut talk).await) };
         let facts = self.call(&mut talk, "MASTER").await?;
-        let epoch = facts.field("config-epoch").and_then(Value::as_integer).unwrap_or_default();
+        let epoch = facts.field("config-epoch").and_then(Value::as_integer);
+        let epoch = epoch.and_then(|epoch| u64::try_from(epoch).ok()).unwrap_or_default();
         let flags = facts.field("flags").and_then(Value::as_str).unwrap_or_default();
         let is_down = flags.split(',').any(|flag| matches!(flag, "s_down" | "o_down"));
         let down = is_down.then(|| {
             let text = format!("this sentinel sees the master as down ({})", shown(flags));
             Trouble::warning("down", text, "check the network between this sentinel and the master")
         });
-        Ok((Named { address, epoch }, down))
+        Ok((Claim { address, epoch }, down))
     }
 
     /// Connects to the first socket of the sentinel that accepts.
@@ -208,22 +210,4 @@ fn address_of(reply: &Value) -> Option<Address> {
     let [host, port] = reply.as_array()? else { return None };
     let port = u16::try_from(port.as_integer()?).ok().filter(|port| *port > 0)?;
     Some(Address::Host { host: shown(host.as_str()?), port })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn named(host: &str, epoch: i64) -> Named {
-        Named { address: Address::Host { host: host.to_owned(), port: 6379 }, epoch }
-    }
-
-    #[test]
-    fn the_highest_epoch_is_chosen_and_then_the_most_frequent() {
-        let (old, new, other) = (named("a", 4), named("b", 5), named("c", 5));
-        assert_eq!(choose([].iter()), None);
-        assert_eq!(choose([&old, &old, &new].into_iter()), Some(new.clone()));
-        assert_eq!(choose([&new, &other, &other].into_iter()), Some(other.clone()));
-        assert_eq!(choose([&new, &other].into_iter()), Some(new));
-    }
 }

@@ -13,6 +13,10 @@ const SHOWN: usize = 100;
 pub(super) enum StepName {
     /// Ask a sentinel for the master.
     Ask,
+    /// Decide which server is the master.
+    Decide,
+    /// Ask the proxy for the master, as a client of a sentinel.
+    Sentinel,
     /// Look a name up.
     Resolve,
     /// Connect to a socket.
@@ -38,6 +42,8 @@ impl StepName {
     const fn words(self) -> (&'static str, &'static str) {
         match self {
             Self::Ask => ("ask", "ask"),
+            Self::Decide => ("decide", "decide"),
+            Self::Sentinel => ("SENTINEL", "sentinel"),
             Self::Resolve => ("resolve", "resolve"),
             Self::Connect => ("connect", "connect"),
             Self::Tls => ("TLS", "tls"),
@@ -72,7 +78,9 @@ pub(super) struct Step {
 #[derive(Clone, Debug)]
 pub(super) enum Finding {
     /// The master that a sentinel names.
-    Master { address: String, epoch: i64 },
+    Master { address: String, epoch: u64 },
+    /// The address that the proxy names to clients.
+    Announced(String),
     /// The addresses of a name.
     Addresses(Vec<String>),
     /// The certificate of the server.
@@ -208,6 +216,7 @@ impl Finding {
     fn json(&self) -> (&'static str, Value) {
         match self {
             Self::Master { address, epoch } => ("master", json!({"address": address, "epoch": epoch})),
+            Self::Announced(address) => ("announced", json!(address)),
             Self::Addresses(addresses) => ("addresses", json!(addresses)),
             Self::Certificate { subject, days_left } => {
                 ("certificate", json!({"subject": subject, "days_left": days_left}))
@@ -234,6 +243,7 @@ impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Master { address, epoch } => write!(f, "{address}, epoch {epoch}"),
+            Self::Announced(address) => f.write_str(address),
             Self::Addresses(addresses) => f.write_str(&addresses.join(", ")),
             Self::Certificate { subject, days_left } => {
                 let days = if *days_left == 1 { "day" } else { "days" };

@@ -56,22 +56,24 @@ impl<'c> UpstreamTest<'c> {
             return;
         }
         let name = self.upstream.name();
-        let addresses = match self.upstream.sentinel() {
+        let (addresses, is_followed) = match self.upstream.sentinel() {
             Some(sentinel) => {
                 let about = format!("sentinel, master {}", sentinel.master());
                 report.begin(PartKind::Upstream, name, &about);
-                ask_all(self.upstream, sentinel, self.dial.tcp, report).await.into_iter().collect()
+                let named = ask_all(self.upstream, sentinel, self.dial.tcp, report).await;
+                let is_followed = named.as_ref().is_some_and(|named| named.is_followed);
+                (named.into_iter().map(|named| named.address).collect(), is_followed)
             }
             None => {
                 report.begin(PartKind::Upstream, name, "standalone");
-                self.upstream.addresses().to_vec()
+                (self.upstream.addresses().to_vec(), true)
             }
         };
         let works = match self.test_all(&addresses, report).await {
             Some((place, true)) => self.test_users(&place, report).await,
             Some((_, false)) | None => false,
         };
-        report.end(works);
+        report.end(works && is_followed);
     }
 
     /// Tests all sockets of these addresses. Returns the one that the proxy uses, and whether it works.
