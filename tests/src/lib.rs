@@ -43,5 +43,5 @@ pub use reply::Reply;
 pub use scene::{Protocol, Scene, Stage, Way};
 pub use server::Server;
 pub use tap::Tap;
-pub use wait::{PATIENCE, eventually, holds_for, own_turn};
+pub use wait::{PATIENCE, eventually, eventually_within, holds_for, own_turn};
 pub use writers::{Writers, Written};

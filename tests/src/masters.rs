@@ -4,6 +4,7 @@
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::ClientConfig;
 use tempfile::TempDir;
@@ -15,13 +16,21 @@ use crate::ports;
 use crate::process::Process;
 use crate::redis::Redis;
 use crate::sentinels::MASTER;
-use crate::wait::{eventually, within_patience};
+use crate::wait::{eventually, eventually_within, within_patience};
 
 const SERVERS: u8 = 3;
 const SENTINELS: u8 = 3;
 
 /// The number of sentinels that must agree that the master is down.
 const QUORUM: u8 = 2;
+
+/// The longest time until a former master follows the new one. The sentinels make it a replica after ten seconds, and then
+/// it loads all data, on a busy machine beside the load of a test.
+const UNTIL_REPLICA: Duration = Duration::from_secs(90);
+
+/// The longest time until the sentinels agree on another master. A sentinel that gets no processor for two seconds stops
+/// acting for half a minute (its TILT mode).
+const UNTIL_SWITCH: Duration = Duration::from_secs(60);
 
 /// Builds [`Masters`].
 #[derive(Clone)]
@@ -68,6 +77,12 @@ impl MastersBuilder {
     /// Sets the time in milliseconds after which a silent master is down.
     pub const fn down_after(mut self, milliseconds: u32) -> Self {
         self.down_after = milliseconds;
+        self
+    }
+
+    /// Sets the time in milliseconds after which a failover that does not proceed is given up.
+    pub const fn failover_timeout(mut self, milliseconds: u32) -> Self {
+        self.failover_timeout = milliseconds;
         self
     }
 
@@ -232,7 +247,7 @@ impl Masters {
     /// Starts a planned failover at a sentinel. Sentinel refuses it while another one is in progress, and while it
     /// does not know a replica that is fit.
     pub fn failover(&self, sentinel: usize) {
-        eventually("the sentinel begins a failover", || {
+        eventually_within(UNTIL_SWITCH, "the sentinel begins a failover", || {
             let answer = self.sentinel(sentinel).call(&format!("SENTINEL FAILOVER {MASTER}")).to_string();
             assert!(
                 answer == "+OK" || answer.starts_with("-INPROG") || answer.starts_with("-NOGOODSLAVE"),
@@ -245,7 +260,7 @@ impl Masters {
     /// Waits until all running sentinels name another master than `former`. Returns its index.
     #[track_caller]
     pub fn await_other_master(&self, former: usize) -> usize {
-        eventually("all sentinels name one other master", || {
+        eventually_within(UNTIL_SWITCH, "all sentinels name one other master", || {
             let mut named = (0..self.sentinels.len()).filter_map(|sentinel| self.master_of(sentinel));
             let first = named.next().filter(|first| *first != former)?;
             named.all(|other| other == first).then_some(first)
@@ -256,7 +271,7 @@ impl Masters {
     /// last replica follows the new master.
     #[track_caller]
     pub fn await_replicas(&self) {
-        eventually("one master has two replicas that are up to date", || {
+        eventually_within(UNTIL_REPLICA, "one master has two replicas that are up to date", || {
             // A sentinel that makes a server a replica ends the connections of its clients.
             let info = |server: &Redis| {
                 let mut client = Client::try_unix(&server.socket())?;

@@ -11,19 +11,29 @@ const STEP: Duration = Duration::from_millis(10);
 
 /// Polls `probe` until it returns a value. Panics with `what` if it returns none within [`PATIENCE`].
 #[track_caller]
-pub fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
+pub fn eventually<T>(what: &str, probe: impl FnMut() -> Option<T>) -> T {
+    eventually_within(PATIENCE, what, probe)
+}
+
+/// Does the same as [`eventually`], with another limit.
+#[track_caller]
+pub fn eventually_within<T>(limit: Duration, what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
     let mut value = None;
-    let came = within_patience(|| {
+    let came = within(limit, || {
         value = probe();
         value.is_some()
     });
-    assert!(came, "not within {PATIENCE:?}: {what}");
+    assert!(came, "not within {limit:?}: {what}");
     value.expect("a value")
 }
 
 /// Polls `probe`. Returns whether it became true within [`PATIENCE`].
-pub(crate) fn within_patience(mut probe: impl FnMut() -> bool) -> bool {
-    let deadline = Instant::now() + PATIENCE;
+pub(crate) fn within_patience(probe: impl FnMut() -> bool) -> bool {
+    within(PATIENCE, probe)
+}
+
+fn within(limit: Duration, mut probe: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + limit;
     while !probe() {
         if Instant::now() >= deadline {
             return false;

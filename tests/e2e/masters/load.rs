@@ -1,5 +1,8 @@
 //! Failovers while clients write.
 
+use std::io::Write;
+use std::time::Instant;
+
 use e2e::{Gate, Masters, Writers, Written, eventually};
 use rustix::process::Signal;
 
@@ -9,7 +12,8 @@ const IN_FLIGHT: &str =
 
 const UNAVAILABLE: &str = "-ERR portcullis: upstream 'main' unavailable";
 
-/// The planned failovers of a test, one after the other. `PORTCULLIS_FAILOVERS` sets another number.
+/// The planned failovers of a test, one after the other. `PORTCULLIS_FAILOVERS` sets another number; with `--nocapture`, the
+/// test prints its figures.
 const FAILOVERS: usize = 2;
 
 /// Waits until the writers have written a while longer.
@@ -41,6 +45,16 @@ impl Load {
         self.writers.iter().for_each(write_on);
     }
 
+    fn acknowledged(&self) -> u64 {
+        self.writers.iter().map(Writers::acknowledged).sum()
+    }
+
+    /// Returns the time from the beginning of each proxy's last pause until the server became the master, by their logs.
+    fn held_before(&self, log: &str) -> [i64; 2] {
+        let promoted = last_time(log, "MASTER MODE enabled");
+        self.gates.each_ref().map(|gate| promoted - last_time(&gate.stderr(), "commands are held"))
+    }
+
     #[track_caller]
     fn assert_failovers(&self, count: usize) {
         let count = u32::try_from(count).expect("a small number");
@@ -52,6 +66,19 @@ impl Load {
     fn stop(self) -> Vec<Written> {
         self.writers.into_iter().flat_map(Writers::stop).collect()
     }
+}
+
+fn print(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Returns the time of the last line with this text, in milliseconds since the full hour: the time zones differ.
+fn last_time(log: &str, text: &str) -> i64 {
+    let line = log.lines().rfind(|line| line.contains(text)).expect("the line");
+    let time = line.split([' ', 'T', 'Z']).find(|word| word.matches(':').count() == 2).expect("a time");
+    let [minute, second] = [3..5, 6..8].map(|range| time[range].parse::<i64>().expect("a number"));
+    let milliseconds: i64 = time[9..12].parse().expect("milliseconds");
+    (minute * 60 + second) * 1000 + milliseconds
 }
 
 /// The clients of each proxy, and the pairs of commands that each sends at once.
@@ -90,22 +117,35 @@ fn without_the_proxy_a_failover_loses_writes() {
 /// Each write that a client knows to be done is stored after every failover, and none is stored twice.
 #[test]
 fn planned_failovers_lose_nothing() {
-    let masters = Masters::plain();
+    // Longer than the half minute for which a sentinel on a busy machine may stop acting.
+    let masters = Masters::builder().failover_timeout(60_000).start();
     let load = Load::start(&masters);
     let count = std::env::var("PORTCULLIS_FAILOVERS").map_or(FAILOVERS, |n| n.parse().expect("a number"));
     let mut master = 0;
     for number in 1..=count {
         load.write_on();
+        let begun = Instant::now();
         masters.failover(number % 3);
         master = masters.await_other_master(master);
         load.assert_failovers(number);
+        let took = begun.elapsed();
         load.write_on();
+        let held = load.held_before(&masters.servers()[master].log());
+        let acknowledged = load.acknowledged();
+        print(&format!(
+            "failover {number}: {took:.1?}, commands held {held:?} ms before the promotion, {acknowledged} acknowledged"
+        ));
         masters.await_replicas();
     }
     let written = load.stop();
     assert_told(&written, &[IN_FLIGHT, "-READONLY"]);
     let mut control = masters.servers()[master].control();
     written.iter().for_each(|written| written.assert_nothing_lost(&mut control));
+    let stored: u64 = written.iter().map(|written| written.stored(&mut control)).sum();
+    let sum = |count: fn(&Written) -> u64| written.iter().map(count).sum::<u64>();
+    let (acknowledged, sent) = (sum(Written::acknowledged), sum(Written::sent));
+    print(&format!("{acknowledged} acknowledged <= {stored} stored <= {sent} sent"));
+    assert!(acknowledged <= stored && stored <= sent);
 }
 
 /// A replica that does not answer delays the end of the failover. Meanwhile the leading sentinel names the old address
