@@ -1,14 +1,27 @@
 //! The words of the imported programs. A note repeats only known words, because any other word of a file may be a
 //! secret.
 
+use std::collections::HashSet;
+use std::sync::LazyLock;
+
 use portcullis_config::message::is_harmless;
 
-/// The directives and parameters of HAProxy, nginx, rinetd and netsh that are used in files about TCP. The file has one
-/// word a line, sorted.
-const WORDS: &str = include_str!("words.txt");
+/// The keywords of the imported programs, one word a line, sorted. `words.txt` has those that the importers read, and
+/// Windows's around netsh; `haproxy.txt` has the other keywords that `haproxy -dKall` prints, and `nginx.txt` the other
+/// directives and variables of the stream modules.
+const LISTS: [&str; 4] = [
+    include_str!("words.txt"),
+    include_str!("words/haproxy.txt"),
+    include_str!("words/nginx.txt"),
+    include_str!("haproxy/global.txt"),
+];
+
+/// All words of the lists.
+static WORDS: LazyLock<HashSet<&str>> =
+    LazyLock::new(|| LISTS.into_iter().flat_map(str::split_whitespace).collect());
 
 /// Words that may be followed by a password, because they send something, set something or log in.
-const SECRET_AFTER: [&str; 14] = [
+const SECRET_AFTER: [&str; 18] = [
     "send",
     "send-binary",
     "send-lf",
@@ -23,6 +36,10 @@ const SECRET_AFTER: [&str; 14] = [
     "add-header",
     "proxy_set_header",
     "comment",
+    "ca-sign-pass",
+    "cluster-secret",
+    "setenv",
+    "presetenv",
 ];
 
 /// Returns whether a secret may follow the word.
@@ -33,12 +50,15 @@ pub(super) fn hides_the_rest(word: &str) -> bool {
 /// Returns whether a word is safe to repeat. The word is split at punctuation, and each part must be a known word, a
 /// name, an address or a quantity.
 pub(super) fn is_known(word: &str, is_name: impl Fn(&str) -> bool) -> bool {
-    let of_program = |part: &str| WORDS.split_whitespace().any(|known| known == part);
+    // Windows does not distinguish the case of commands.
+    let of_program = |part: &str| WORDS.contains(part) || WORDS.contains(part.to_ascii_lowercase().as_str());
     let fine = |part: &str| is_name(part) || of_program(part) || is_pattern(part) || is_harmless(part);
     if fine(word) || is_path(word) {
         return true;
     }
-    let mut parts = word.split(['=', ',', '[', ']', '{', '}', '(', ')', '!', ';', '\'', '"', '/', '@']);
+    let mut parts = word.split([
+        '=', ',', '[', ']', '{', '}', '(', ')', '!', ';', '\'', '"', '/', '@', '$', '%', ':', '*', '|',
+    ]);
     parts.all(|part| part.is_empty() || part == "..." || fine(part))
 }
 
@@ -53,3 +73,6 @@ fn is_path(word: &str) -> bool {
     word.starts_with('/')
         && portcullis_config::message::Masked::path(std::path::Path::new(word)).to_string() == word
 }
+
+#[cfg(test)]
+mod tests;

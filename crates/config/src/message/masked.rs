@@ -103,7 +103,10 @@ impl Masked {
                 _ if hidden => HIDDEN.to_owned(),
                 _ if known(word) => clean(word),
                 Some((key, _)) if known(key) => format!("{}={HIDDEN}", clean(key)),
-                _ => HIDDEN.to_owned(),
+                _ => match word.split_once('(') {
+                    Some((name, _)) if known(name) => format!("{}({HIDDEN})", clean(name)),
+                    _ => HIDDEN.to_owned(),
+                },
             });
             hidden |= is_last(word);
         }

@@ -27,8 +27,10 @@ impl Condition {
     /// Reads the condition in the words after an action, which begins with `if` or `unless`. `None` if there is no
     /// condition, so the rule always applies.
     pub(super) fn behind(words: &[String], line: usize, acls: &Acls, notes: &mut Notes) -> Option<Self> {
+        /// The keyword, and an action or the name of a backend, which may be `if` itself.
+        const BEFORE: usize = 2;
         // Parameters of the action stand before the condition.
-        let at = words.iter().position(|word| word == "if" || word == "unless")?;
+        let at = (BEFORE..words.len()).find(|at| words[*at] == "if" || words[*at] == "unless")?;
         let terms = terms(&words[at + 1..], line, acls, notes);
         Some(Self::of(terms, words[at] == "unless"))
     }
@@ -123,13 +125,15 @@ fn terms(words: &[String], line: usize, acls: &Acls, notes: &mut Notes) -> Vec<V
     let mut words = words.iter();
     while let Some(word) = words.next() {
         let mut word = word.as_str();
-        if word == "or" || word == "||" {
-            terms.push(Vec::new());
-            continue;
-        }
         while let Some(rest) = word.strip_prefix('!') {
             negated = !negated;
             word = rest;
+        }
+        // HAProxy forgets a `!` before this word, and does not distinguish its case.
+        if word.eq_ignore_ascii_case("or") || word == "||" {
+            terms.push(Vec::new());
+            negated = false;
+            continue;
         }
         let acl = match word {
             "" => continue,

@@ -114,6 +114,9 @@ fn conditions() {
             &["10.1.0.1", "192.168.0.1", "8.8.8.8", "2001:db8::1", "2002:a01:1::1", "::1"],
         ),
         ("reject if ten", &["192.168.0.1", "8.8.8.8", "2001:db8::1", "::1"]),
+        ("reject if one OR lan\n tcp-request connection reject unless ten Or lan", &["10.0.0.1"]),
+        ("reject if one ! or lan\n tcp-request connection reject unless ten !or lan", &["10.0.0.1"]),
+        ("reject if one !!|| lan\n tcp-request connection reject unless ten", &["10.0.0.1"]),
         (
             "reject if ten rate\n tcp-request connection reject unless { src 0.0.0.0/0 }",
             &["192.168.0.1", "8.8.8.8", "::1"],

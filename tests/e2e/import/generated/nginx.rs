@@ -8,7 +8,7 @@ use super::{Case, Port, net};
 
 /// Directives other than `allow` and `deny` that decide which clients get in, or may be taken for such, and harmless
 /// ones.
-const ASIDE: [&str; 12] = [
+const ASIDE: [&str; 19] = [
     "ssl_preread on;",
     "ssl_preread off;",
     "proxy_pass $to;",
@@ -21,6 +21,13 @@ const ASIDE: [&str; 12] = [
     "preread_timeout 5s;",
     "return $to;",
     "proxy_connect_timeout 5s;",
+    "proxy_pass $via;",
+    "include *.acl;",
+    "include [a-b]1.acl;",
+    "include ?2.acl;",
+    "include none*.acl;",
+    "ssl_verify_depth 1;",
+    "proxy_connect_timeout 1s; proxy_bind $remote_addr transparent;",
 ];
 
 /// Generates a file with rules at both levels, in included files, and behind load balancers.
@@ -30,6 +37,7 @@ pub(super) fn generate(random: &mut Random) -> Case {
     let mut text = format!(
         "{load}daemon off;\nmaster_process off;\npid nginx.pid;\nerror_log stderr;\nevents {{ worker_connections 256; }}\nstream {{\n\
          \x20   map $remote_addr $to {{ default {{server}}; 10.1.2.3 127.0.0.1:1; }}\n    map $remote_addr $nowhere {{ default 127.0.0.1:1; }}\n\
+         \x20   geo $near {{ default 0; include near.geo; 10.1.2.0/24 1; 10.1.2.3 0; }}\n    map $near $via {{ default 127.0.0.1:1; 1 {{server}}; }}\n\
          \x20   limit_conn_zone $binary_remote_addr zone=addr:1m;\n    limit_conn_zone $to zone=by_place:1m;\n    upstream redis {{ server {{server}}; }}\n"
     );
     if random.one_in(2) {
@@ -38,8 +46,14 @@ pub(super) fn generate(random: &mut Random) -> Case {
     if random.one_in(6) {
         text += "    include access.conf;\n";
     }
+    if random.one_in(6) {
+        text += &format!("    include {};\n", random.pick(&["a*.acl", "*1.acl", "none*.acl"]));
+    }
     if random.one_in(3) {
-        text += &format!("    set_real_ip_from {};\n", net(random, false));
+        for _ in 0..=random.below(2) {
+            let v6 = random.one_in(4);
+            text += &format!("    set_real_ip_from {};\n", net(random, v6));
+        }
     }
     if random.one_in(6) {
         text += &format!(
@@ -48,27 +62,42 @@ pub(super) fn generate(random: &mut Random) -> Case {
         );
     }
     let mut ports = Vec::new();
-    for at in 0..6 {
-        let port = Port { v6: at > 0 && random.one_in(4), proxied: at > 0 && random.one_in(3) };
-        server(&mut text, random, at, port);
-        ports.push(port);
+    while ports.len() < 6 {
+        let first = ports.len();
+        for _ in 0..=random.below(2).min(first) {
+            ports.push(Port { v6: first > 0 && random.one_in(4), proxied: first > 0 && random.one_in(3) });
+        }
+        server(&mut text, random, first, &ports[first..]);
     }
     text += "}\n";
     let mut access = String::new();
     rules(&mut access, random, "");
-    Case { files: vec![("old.conf", text), ("access.conf", access)], ports }
+    let mut files = vec![("old.conf", text), ("access.conf", access)];
+    for name in ["a1.acl", "a2.acl", "b1.acl"] {
+        let mut access = String::new();
+        rules(&mut access, random, "");
+        files.push((name, access));
+    }
+    files.push(("near.geo", format!("{} 1;\n", net(random, false))));
+    Case { files, ports }
 }
 
-fn server(text: &mut String, random: &mut Random, at: usize, port: Port) {
-    let ip = if port.v6 { "[{ip6}]" } else { "{ip}" };
-    let proxy = if port.proxied { " proxy_protocol" } else { "" };
-    *text += &format!("    server {{\n        listen {ip}:{{port{at}}}{proxy};\n");
+/// Adds a server that listens on these ports, of which `at` is the number of the first.
+fn server(text: &mut String, random: &mut Random, at: usize, ports: &[Port]) {
+    *text += "    server {\n";
+    for (number, port) in (at..).zip(ports) {
+        let ip = if port.v6 { "[{ip6}]" } else { "{ip}" };
+        let proxy = if port.proxied { " proxy_protocol" } else { "" };
+        *text += &format!("        listen {ip}:{{port{number}}}{proxy};\n");
+    }
     let aside = random.pick(&ASIDE);
     // The first server always listens, even if the others do not.
     if at > 0 && random.one_in(3) {
         *text += &format!("        {aside}\n");
     }
-    if port.proxied && random.one_in(2) {
+    if let Some(port) = ports.iter().find(|port| port.proxied)
+        && random.one_in(2)
+    {
         *text += &format!("        set_real_ip_from {};\n", net(random, port.v6));
     }
     if random.one_in(5) {

@@ -4,7 +4,7 @@ use e2e::Random;
 
 use super::{Case, Port};
 
-const PATTERNS: [&str; 22] = [
+const PATTERNS: [&str; 30] = [
     "10.*",
     "*",
     "10.1.*",
@@ -27,6 +27,14 @@ const PATTERNS: [&str; 22] = [
     "2001:*",
     "fd00:*",
     "10.1.2.255",
+    "??.1.2.3",
+    "1?.1.2.?",
+    "10.1.2.?*",
+    "*.*.*.*",
+    "*1.2.3",
+    "10.1.2.3*",
+    "2001:db8:1::?",
+    "*:*",
 ];
 
 /// Generates a file with few global rules, so that the first rule of the file often belongs to a forward.
