@@ -34,6 +34,7 @@ mod pooling;
 mod profile;
 mod reading;
 mod rules;
+mod scripts;
 mod sending;
 mod settling;
 mod state;

@@ -15,7 +15,7 @@ use portcullis_resp::scan::{
 };
 
 pub use self::kind::PushKind;
-pub(crate) use self::preamble::{AS_NOBODY, Greeting, Names, Setup, Stage};
+pub(crate) use self::preamble::{AS_NOBODY, Digest, Greeting, Names, Setup, Stage, is_role_of_replica};
 pub use self::preamble::{PoolKey, Preamble};
 pub use self::subscriptions::{Subscribed, Subscriptions};
 pub use self::unavailable::Unavailable;
@@ -132,6 +132,12 @@ impl Link {
             self.pending.reserve_exact(IDLE_CAPACITY);
         }
         self.pending.push_back(Expected { first, left: pending, shape });
+    }
+
+    /// Announces one command that the caller is about to write before those that are pending, none of which is written
+    /// yet.
+    pub(crate) fn expect_first(&mut self, ticket: Ticket, shape: Shape) {
+        self.pending.push_front(Expected { first: ticket, left: 1, shape });
     }
 
     /// Divides the received bytes. `buf` starts at the first byte that was not returned yet.

@@ -142,6 +142,8 @@ pub(crate) enum ReplyKind {
     Presented(Rewrite),
     /// The upstream's reply to CLIENT NO-TOUCH. The value says whether the command switches the mode on.
     NoTouch(bool),
+    /// The upstream's reply to SCRIPT LOAD.
+    Loaded,
     /// The upstream's list of channels. The client gets only those that it may subscribe to.
     Channels,
     /// The upstream's reply to WATCH.

@@ -1,5 +1,6 @@
 //! Effects of the upstream's replies on the client and on the state of its connection.
 
+use portcullis_resp::command::id;
 use portcullis_resp::scan::arguments;
 use portcullis_resp::{encode, reply};
 
@@ -7,7 +8,7 @@ use super::continuity;
 use super::state::State;
 use super::step::ReplyAction;
 use super::upstream::Upstream;
-use crate::link::{Greeting, MAX_LISTED, Part, Stage, Unavailable};
+use crate::link::{Greeting, MAX_LISTED, Part, Stage, Unavailable, is_role_of_replica};
 use crate::local::client_info::Introduction;
 use crate::local::rewrite::{self, Rewrite};
 use crate::observe::Observer;
@@ -145,6 +146,8 @@ impl<'s> Answering<'s> {
             ReplyKind::Told(text) => return self.told(std::mem::take(text), default),
             ReplyKind::Introduced(text) if ok => self.introduced(text),
             ReplyKind::Introduced(_) => {}
+            ReplyKind::Loaded if self.state.scripts.add(line) => {}
+            ReplyKind::Loaded => self.state.kept.bind(id::SCRIPT_LOAD),
             ReplyKind::Channels => return self.channels(default),
             ReplyKind::Presented(rewrite) => return self.presented(*rewrite, default),
         }
@@ -208,10 +211,21 @@ impl<'s> Answering<'s> {
             }
             Stage::Hello => match Greeting::of(line, &self.state.pool_key()) {
                 Greeting::Welcome => ReplyAction::Drop,
+                Greeting::Untold => {
+                    self.state.ask_role();
+                    ReplyAction::Drop
+                }
                 Greeting::Replica => ReplyAction::Misled,
                 Greeting::Refused => ReplyAction::Lost(Unavailable::of_login(line)),
                 Greeting::Mismatch => ReplyAction::Desync,
             },
+            Stage::Role if self.part.first && is_role_of_replica(line) => ReplyAction::Misled,
+            Stage::Role => ReplyAction::Drop,
+            Stage::Scripts if !self.is_error && self.state.scripts.are_known(line) => ReplyAction::Drop,
+            Stage::Scripts if Unavailable::of_setup(line).is_none() => {
+                continuity::refuse(self.state, stage);
+                ReplyAction::Drop
+            }
             _ if self.is_error => ReplyAction::Lost(Unavailable::of_login(line)),
             _ if line == reply::OK => ReplyAction::Drop,
             _ => ReplyAction::Desync,

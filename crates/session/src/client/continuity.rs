@@ -180,6 +180,7 @@ impl<'s> Continuity<'s> {
             }
         }
         state.passing.disconnect();
+        state.scripts.doubt();
         if state.pooling.is_some() {
             state.give_back();
             return;
@@ -258,20 +259,26 @@ pub(super) fn follows(state: &State) -> bool {
 /// Returns the set-up of a connection of this kind for the client. Clients of shared connections keep their names here.
 pub(super) fn setup<'s>(state: &'s State, key: &'s PoolKey) -> Setup<'s> {
     if !follows(state) {
-        return Setup::of(key);
+        return Setup { asks_role: state.asks_role, ..Setup::of(key) };
     }
     let (no_evict, no_touch) = state.modes.lasting();
     let profile = state.profile.as_ref().filter(|_| state.pooling.is_none());
     let names = profile.map_or_else(Names::default, |profile| profile.info().names());
-    Setup { key, names, no_evict, no_touch }
+    // A client of shared connections often gets another connection of its own. The scripts are asked for after a loss.
+    let scripts = state.scripts.in_doubt(state.pooling.is_none());
+    Setup { key, names, no_evict, no_touch, scripts, asks_role: state.asks_role }
 }
 
 /// Ends the session because the upstream does not accept a step of the set-up that the client's commands depend on.
 pub(super) fn refuse(state: &mut State, stage: Stage) {
-    let command =
-        if stage == Stage::Select { format!("SELECT {}", state.kept.db()) } else { "HELLO 3".to_owned() };
-    let upstream = state.plan().upstream();
-    let line = format!("-ERR portcullis: upstream '{upstream}' refused {command}; this session ends\r\n");
+    let fault = match stage {
+        Stage::Scripts => {
+            "no longer has the scripts of SCRIPT LOAD; this session ends (script|load)".to_owned()
+        }
+        Stage::Select => format!("refused SELECT {}; this session ends", state.kept.db()),
+        _ => "refused HELLO 3; this session ends".to_owned(),
+    };
+    let line = format!("-ERR portcullis: upstream '{}' {fault}\r\n", state.plan().upstream());
     state.pending.answer(
         Local::Made(line.into_bytes().into_boxed_slice()),
         CommandId::UNKNOWN,
@@ -285,12 +292,15 @@ pub(super) fn refuse(state: &mut State, stage: Stage) {
 pub(super) fn binds(command: CommandId, begun: bool) -> bool {
     match command {
         // The end of the connection may be what the client wants.
-        id::SCRIPT_LOAD | id::CLIENT_KILL => true,
+        id::CLIENT_KILL => true,
         // The mode is followed by its replies, or is not one of the connection.
         id::CLIENT_TRACKING | id::CLIENT_PAUSE => false,
-        id::CLIENT_NO_TOUCH | id::CLIENT_NO_EVICT | id::CLIENT_SETNAME | id::CLIENT_SETINFO | id::SELECT => {
-            begun
-        }
+        id::CLIENT_NO_TOUCH
+        | id::CLIENT_NO_EVICT
+        | id::CLIENT_SETNAME
+        | id::CLIENT_SETINFO
+        | id::SCRIPT_LOAD
+        | id::SELECT => begun,
         command => Pin::of(command) == Pin::Session,
     }
 }

@@ -18,6 +18,7 @@ use portcullis_resp::command::{CommandId, Flags, id, is_cross_protocol, lookup_s
 use portcullis_resp::scan::arguments;
 use portcullis_resp::{encode, reply};
 
+use self::login::{Login, before_login};
 use super::command::CommandFrame;
 use super::continuity;
 use super::rules;
@@ -87,7 +88,7 @@ impl<'s, H: Host> Judge<'s, H> {
         }
         let plan = self.state.plan();
         if plan.is_anonymous() {
-            return self.before_login();
+            return before_login(self.command, self.frame, plan.held_command());
         }
         rules::refusal(plan, self.command, self.frame)
     }
@@ -118,8 +119,8 @@ impl<'s, H: Host> Judge<'s, H> {
             id::EXEC => return self.state.transaction.exec(alone, &self.state.pending),
             id::DISCARD if alone => return self.state.transaction.discard(),
             id::MULTI | id::DISCARD | id::RESET | id::WATCH => return Verdict::plain(),
-            id::AUTH if !alone || self.state.plan().auth() == Auth::Users => self.auth(),
-            id::HELLO => self.hello(),
+            id::AUTH if !alone || self.state.plan().auth() == Auth::Users => Login::of(self).auth(),
+            id::HELLO => Login::of(self).hello(),
             id::CLIENT => self.client(),
             id::SCRIPT if !self.state.transaction.is_begun() => {
                 script(self.frame, self.state.plan().held_command())

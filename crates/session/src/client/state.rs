@@ -12,6 +12,7 @@ use super::mute::Mute;
 use super::passing::Passing;
 use super::pooling::{Lease, Pooling};
 use super::profile::{Profile, Unblock, UpstreamId, Waiting, user_name};
+use super::scripts::Scripts;
 use super::step::{CloseReason, Standing, Until};
 use super::transaction::Transaction;
 use super::upstream::Upstream;
@@ -38,6 +39,10 @@ pub(super) struct State {
     pub(super) passing: Passing,
     pub(super) identity: Identity,
     pub(super) kept: Kept,
+    /// The scripts that the client has loaded.
+    pub(super) scripts: Scripts,
+    /// Whether ROLE must ask for the role of the server, because the reply to HELLO does not tell it.
+    pub(super) asks_role: bool,
     /// The part that shares upstream connections. `None` on a listener that does not share them.
     pub(super) pooling: Option<Box<Pooling>>,
     /// The state of CLIENT. `None` until the client needs one.
@@ -79,6 +84,8 @@ impl State {
             passing: Passing::default(),
             pooling: plan.is_shared().then(Box::default),
             kept: Kept::new(plan.carries()),
+            scripts: Scripts::default(),
+            asks_role: false,
             identity: Identity::of(plan),
             profile: None,
             again: None,
@@ -113,6 +120,7 @@ impl State {
         self.pending.held()
             + self.scratch.capacity()
             + self.identity.held()
+            + self.scripts.held()
             + self.again.as_ref().map_or(0, |again| again.frame.len())
             + pooling
             + profile
@@ -187,6 +195,7 @@ impl State {
     /// Requests the setup of a fresh connection, or of one after RESET, before it carries commands.
     pub(super) fn set_up_due(&mut self) {
         self.identity.connect();
+        self.asks_role = false;
         if self.plan().is_anonymous() {
             self.upstream.connect_anonymous();
         } else {
@@ -199,6 +208,12 @@ impl State {
     pub(super) const fn set_up(&mut self) {
         self.upstream.set_up();
         self.identity.set_up();
+    }
+
+    /// Lets ROLE ask for the role of the server, after the other steps of the set-up.
+    pub(super) fn ask_role(&mut self) {
+        self.asks_role = true;
+        self.upstream.ask_role();
     }
 
     /// Records that the upstream refuses the client's database on the client's own connection, as it does while a

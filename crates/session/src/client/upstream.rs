@@ -92,6 +92,13 @@ impl Upstream {
         *self = next.map_or(Self::AwaitingSetup, Self::SetupDue);
     }
 
+    /// Records that one more step follows the last one that was sent. If steps are due, it follows them by itself.
+    pub(super) fn ask_role(&mut self) {
+        if *self == Self::AwaitingSetup {
+            *self = Self::SetupDue(Stage::Role);
+        }
+    }
+
     /// Records that Redis accepted the connection's setup.
     pub(super) const fn set_up(&mut self) {
         *self = Self::Ready;

@@ -33,6 +33,10 @@ pub(crate) enum Stage {
     NoEvict,
     /// CLIENT NO-TOUCH ON, if the client has switched the mode on.
     NoTouch,
+    /// SCRIPT EXISTS, if the server may have lost scripts that the client has loaded.
+    Scripts,
+    /// ROLE, if the reply to HELLO does not say the role that the server must say.
+    Role,
 }
 
 /// Everything that a fresh connection is set up with.
@@ -44,7 +48,14 @@ pub(crate) struct Setup<'s> {
     pub(crate) names: Names<'s>,
     pub(crate) no_evict: bool,
     pub(crate) no_touch: bool,
+    /// The SHA-1 digests of the scripts that the server must have.
+    pub(crate) scripts: &'s [Digest],
+    /// Whether ROLE asks for the role of the server.
+    pub(crate) asks_role: bool,
 }
+
+/// The SHA-1 digest of a script, in hex.
+pub(crate) type Digest = [u8; 40];
 
 /// The names that a client has given itself. A name that it has not given is empty.
 #[derive(Clone, Copy, Debug, Default)]
@@ -57,7 +68,14 @@ pub(crate) struct Names<'s> {
 impl<'s> Setup<'s> {
     /// Returns the set-up of a connection that has no state but that of its key.
     pub(crate) fn of(key: &'s PoolKey) -> Self {
-        Self { key, names: Names::default(), no_evict: false, no_touch: false }
+        Self {
+            key,
+            names: Names::default(),
+            no_evict: false,
+            no_touch: false,
+            scripts: &[],
+            asks_role: false,
+        }
     }
 
     /// Returns the first step that the connection needs.
@@ -67,7 +85,7 @@ impl<'s> Setup<'s> {
 }
 
 impl Stage {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 10] = [
         Self::Auth,
         Self::Hello,
         Self::Select,
@@ -76,6 +94,8 @@ impl Stage {
         Self::LibVer,
         Self::NoEvict,
         Self::NoTouch,
+        Self::Scripts,
+        Self::Role,
     ];
 
     /// Returns the first step after this one that a connection needs.
@@ -105,13 +125,18 @@ impl Stage {
             Self::LibVer => named(&[b"CLIENT", b"SETINFO", b"LIB-VER"], names.lib_ver),
             Self::NoEvict => switched(b"NO-EVICT", setup.no_evict),
             Self::NoTouch => switched(b"NO-TOUCH", setup.no_touch),
+            Self::Scripts => (!setup.scripts.is_empty()).then(|| {
+                let digests = setup.scripts.iter().map(Digest::as_slice);
+                made(&[b"SCRIPT".as_slice(), b"EXISTS"].into_iter().chain(digests).collect::<Vec<_>>())
+            }),
+            Self::Role => setup.asks_role.then(|| made(&[b"ROLE"])),
         }
     }
 
     /// Returns whether the connection is of use although the server refuses the step.
     pub(crate) const fn is_optional(self) -> bool {
         match self {
-            Self::Auth | Self::Hello | Self::Select => false,
+            Self::Auth | Self::Hello | Self::Select | Self::Scripts | Self::Role => false,
             Self::Name | Self::LibName | Self::LibVer | Self::NoEvict | Self::NoTouch => true,
         }
     }
@@ -120,6 +145,7 @@ impl Stage {
     pub(crate) const fn shape(self) -> Shape {
         match self {
             Self::Hello => Shape::WholeHello,
+            Self::Scripts | Self::Role => Shape::Listed,
             _ => Shape::Whole,
         }
     }
@@ -143,6 +169,8 @@ pub struct PoolKey {
 pub(crate) enum Greeting {
     /// The connection can be used.
     Welcome,
+    /// The server must say its role, and does not say it here.
+    Untold,
     /// The server is a replica.
     Replica,
     /// The server does not accept the HELLO.
@@ -153,24 +181,33 @@ pub(crate) enum Greeting {
 
 impl Greeting {
     /// Reads the reply to the HELLO of the set-up. A server that refuses `HELLO 2` may be older than HELLO, or its ACL
-    /// forbids HELLO; that says nothing about its role.
+    /// forbids HELLO. A proxy may answer HELLO without a role.
     pub(crate) fn of(reply: &[u8], key: &PoolKey) -> Self {
         match (reply.first(), key.resp3) {
             (Some(b'-'), true) => Self::Refused,
             (Some(b'-'), false) if Unavailable::of_setup(reply).is_some() => Self::Refused,
-            (Some(b'-'), false) => Self::Welcome,
-            (Some(b'%'), true) | (Some(b'*'), false) if key.asks_role && says_replica(reply) => Self::Replica,
-            (Some(b'%'), true) | (Some(b'*'), false) => Self::Welcome,
+            (Some(b'-'), false) => Self::Untold,
+            (Some(b'%'), true) | (Some(b'*'), false) if !key.asks_role => Self::Welcome,
+            (Some(b'%'), true) | (Some(b'*'), false) if says(reply, &REPLICAS) => Self::Replica,
+            (Some(b'%'), true) | (Some(b'*'), false) if says(reply, &MASTER) => Self::Welcome,
+            (Some(b'%'), true) | (Some(b'*'), false) => Self::Untold,
             _ => Self::Mismatch,
         }
     }
 }
 
-/// Returns whether the reply to HELLO has the role of a replica.
-fn says_replica(reply: &[u8]) -> bool {
-    const REPLICAS: [&[u8]; 2] =
-        [b"\r\n$4\r\nrole\r\n$5\r\nslave\r\n", b"\r\n$4\r\nrole\r\n$7\r\nreplica\r\n"];
-    REPLICAS.iter().any(|field| reply.windows(field.len()).any(|bytes| bytes == *field))
+const MASTER: [&[u8]; 1] = [b"\r\n$4\r\nrole\r\n$6\r\nmaster\r\n"];
+const REPLICAS: [&[u8]; 2] = [b"\r\n$4\r\nrole\r\n$5\r\nslave\r\n", b"\r\n$4\r\nrole\r\n$7\r\nreplica\r\n"];
+
+/// Returns whether the reply to HELLO has one of these fields.
+fn says(reply: &[u8], fields: &[&[u8]]) -> bool {
+    fields.iter().any(|field| reply.windows(field.len()).any(|bytes| bytes == *field))
+}
+
+/// Returns whether a reply to ROLE, or its beginning, says that the server is a replica. An error says nothing: the
+/// user may not have the right to run ROLE.
+pub(crate) fn is_role_of_replica(reply: &[u8]) -> bool {
+    reply.starts_with(b"*5\r\n$5\r\nslave\r\n")
 }
 
 /// The AUTH command that logs the gate in. Clones share the memory, which is wiped when the last clone is dropped.

@@ -34,6 +34,17 @@ impl Rewritten {
             Self::ConfigGet => b"-ERR portcullis: CONFIG GET is too long to be rewritten\r\n",
         }
     }
+
+    /// Returns the error in place of `+QUEUED`.
+    pub(crate) const fn not_in_transaction(self) -> &'static [u8] {
+        match self {
+            Self::Info => b"-ERR portcullis: INFO is not allowed inside MULTI here, send it outside\r\n",
+            Self::Role => b"-ERR portcullis: ROLE is not allowed inside MULTI here, send it outside\r\n",
+            Self::ConfigGet => {
+                b"-ERR portcullis: CONFIG GET is not allowed inside MULTI here, send it outside\r\n"
+            }
+        }
+    }
 }
 
 impl Rewrite {

@@ -5,10 +5,15 @@
 //! and their RESP version. A push is a fault, with one exception: any client of Redis can direct an invalidation to
 //! this connection. The frame of an invalidation is unambiguous, and the gate drops it.
 
+use std::borrow::Cow;
+
 use portcullis_resp::reply;
 
 use crate::ids::{SessionKey, Ticket};
-use crate::link::{Greeting, Incoming, Link, LinkFault, Part, PoolKey, PushKind, Setup, Stage, Unavailable};
+use crate::link::{
+    Greeting, Incoming, Link, LinkFault, Part, PoolKey, PushKind, Setup, Stage, Unavailable,
+    is_role_of_replica,
+};
 use crate::shape::Shape;
 
 /// The size in bytes of a reply from which on its connection accepts no new commands. Their replies would wait for the
@@ -22,6 +27,8 @@ pub struct PooledLink {
     key: PoolKey,
     /// The step of the setup whose reply comes next. `None` when the setup is complete.
     awaits: Option<Stage>,
+    /// Whether the reply to HELLO does not say the role that the server must say.
+    role_untold: bool,
     large: bool,
     /// The number of bytes received so far of the reply in progress.
     streamed: usize,
@@ -69,7 +76,7 @@ impl PooledLink {
     /// Creates the state of a connection before its first byte.
     pub fn new(key: PoolKey) -> Self {
         let awaits = Setup::of(&key).first();
-        Self { link: Link::new(), key, awaits, large: false, streamed: 0, failed: None }
+        Self { link: Link::new(), key, awaits, role_untold: false, large: false, streamed: 0, failed: None }
     }
 
     /// Returns the bytes that the caller must send first. The caller sends nothing else before
@@ -86,9 +93,22 @@ impl PooledLink {
         bytes
     }
 
+    /// Returns the question that the caller must send after the set-up, because the reply to HELLO does not tell the
+    /// role of the server. `None` if there is none.
+    pub fn question(&mut self) -> Option<Vec<u8>> {
+        if self.awaits.is_some() || !std::mem::take(&mut self.role_untold) {
+            return None;
+        }
+        self.awaits = Some(Stage::Role);
+        // Clients may have announced commands, which are written after the set-up.
+        self.link.expect_first(Ticket { session: GATE, seq: 0 }, Stage::Role.shape());
+        let setup = Setup { asks_role: true, ..Setup::of(&self.key) };
+        Stage::Role.command(&setup).map(Cow::into_owned)
+    }
+
     /// Returns whether the upstream has accepted everything that the key requires.
     pub const fn is_ready(&self) -> bool {
-        self.awaits.is_none()
+        self.awaits.is_none() && !self.role_untold
     }
 
     /// Announces `pending` commands of `first`'s session that the caller is about to write, each with a reply of
@@ -182,9 +202,17 @@ impl PooledLink {
 
     fn set_up<'b>(&mut self, part: &Part<'b>) -> Shared<'b> {
         let Some(stage) = self.awaits else { return Shared::Fault(PoolFault::Link(LinkFault::Unsolicited)) };
+        if stage == Stage::Role {
+            if is_role_of_replica(part.bytes) {
+                return Shared::Fault(PoolFault::Replica);
+            }
+            self.awaits = None;
+            return Shared::Own(part.bytes.len());
+        }
         if stage == Stage::Hello {
             match Greeting::of(part.bytes, &self.key) {
-                Greeting::Welcome => {
+                greeting @ (Greeting::Welcome | Greeting::Untold) => {
+                    self.role_untold = greeting == Greeting::Untold;
                     self.awaits = stage.next(&Setup::of(&self.key));
                     return Shared::Own(part.bytes.len());
                 }

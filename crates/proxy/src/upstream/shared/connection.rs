@@ -90,7 +90,8 @@ pub(crate) enum Outcome {
 struct ConnectionState {
     stream: Phase,
     link: PooledLink,
-    /// The commands of the set-up. `outbox` has the commands of clients, which are written after the set-up.
+    /// The commands of the set-up. They contain the proxy's password, so they are not kept after it. `outbox` has the
+    /// commands of clients, which are written after the set-up.
     setup: Outbox,
     outbox: Outbox,
     inbox: Buffer,
@@ -370,11 +371,20 @@ impl Connection {
         Poll::Pending
     }
 
-    /// Records that the server has answered all steps of the set-up.
-    fn finish_setup(&self) {
+    /// Handles the reply to a step of the set-up. Returns whether the server has answered all of them.
+    fn continue_setup(&self, link: &mut PooledLink, setup: &mut Outbox) -> bool {
+        if let Some(question) = link.question() {
+            setup.push(&question);
+            self.tell();
+        }
+        if !link.is_ready() {
+            return false;
+        }
+        *setup = Outbox::default();
         self.pool.target().view.dials().works(true);
         self.settle(Outcome::Ready);
         self.tell();
+        true
     }
 
     fn settle(&self, outcome: Outcome) {
@@ -398,10 +408,8 @@ impl Connection {
                 Shared::Own(len) => {
                     let _ = std::mem::take(&mut run).end();
                     at += len;
-                    if state.link.is_ready() {
-                        // The set-up commands contain the proxy's password, so they are not kept.
-                        (state.deadline, state.setup) = (None, Outbox::default());
-                        self.finish_setup();
+                    if self.continue_setup(&mut state.link, &mut state.setup) {
+                        state.deadline = None;
                     }
                 }
                 Shared::Invalidation { len, ended } => {

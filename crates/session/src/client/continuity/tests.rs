@@ -154,6 +154,7 @@ fn state_of_the_connection_ends_the_session_with_one_line() {
         ("WATCH a;MULTI;EXEC;WATCH b", "+OK|+OK|*0|+OK|", "watch"),
         ("HELLO 3;CLIENT TRACKING ON", "%0|+OK|", "client|tracking"),
         ("SCRIPT LOAD x", "$1|x|", "script|load"),
+        ("MULTI;SCRIPT LOAD x;EXEC", "+OK|+QUEUED|*1|$1|x|", "script|load"),
         ("READONLY", "+OK|", "readonly"),
         ("DEBUG JMAP", "+OK|", "debug"),
         ("CLIENT CACHING YES", "+OK|", "client|caching"),
@@ -207,6 +208,61 @@ fn state_that_has_ended_binds_no_more() {
         pair.upstream(replies);
         assert!(!pair.session.has_pending(), "{commands}");
         assert_eq!(pair.lose_connection(Closed), Aftermath::Carried, "{commands}");
+    }
+}
+
+/// Two digests, as SCRIPT LOAD returns them.
+const DIGESTS: [&str; 2] =
+    ["0123456789012345678901234567890123456789", "abcdefabcdabcdefabcdabcdefabcdabcdefabcd"];
+
+/// Creates a client that has loaded two scripts, one of them twice.
+fn with_scripts() -> Pair {
+    let mut pair = carried();
+    let [one, other] = DIGESTS;
+    assert_eq!(pair.commands("SCRIPT LOAD a;SCRIPT LOAD b;SCRIPT LOAD a;SCRIPT LOAD x"), sent_scripts());
+    let replies = format!("$40|{one}|$40|{other}|$40|{one}|-ERR compiling|");
+    assert_eq!(pair.upstream(&replies), replies);
+    pair
+}
+
+fn sent_scripts() -> String {
+    sent("SCRIPT LOAD a;SCRIPT LOAD b;SCRIPT LOAD a;SCRIPT LOAD x")
+}
+
+/// The connection was lost, and the server still has the scripts.
+#[test]
+fn a_session_with_scripts_goes_on_if_the_server_has_them() {
+    let mut pair = with_scripts();
+    for _ in 0..2 {
+        assert_eq!(pair.lose_connection(Closed), Aftermath::Carried);
+        pair.commands("GET a");
+        assert_eq!(pair.reconnect(), sent(&format!("SCRIPT EXISTS {}", DIGESTS.join(" "))));
+        assert_eq!((pair.upstream("*2|:1|:1|"), pair.more()), (String::new(), sent("GET a")));
+        assert_eq!(pair.upstream("$-1|"), "$-1|");
+    }
+    // Scripts that the client has dropped are not missed.
+    pair.commands("SCRIPT FLUSH");
+    pair.upstream("+OK|");
+    assert_eq!(pair.lose_connection(Closed), Aftermath::Carried);
+    pair.commands("GET a");
+    assert_eq!(pair.reconnect(), sent("GET a"));
+}
+
+/// Another server, one that was restarted, or one whose ACL forbids the question.
+#[test]
+fn a_session_with_scripts_ends_if_the_server_may_not_have_them() {
+    for reply in ["*2|:1|:0|", "*2|:0|:0|", "-NOPERM no|", "*1|:1|"] {
+        let mut pair = with_scripts();
+        assert_eq!(pair.lose_connection(Closed), Aftermath::Carried);
+        pair.commands("EVALSHA x 0");
+        pair.reconnect();
+        assert_eq!(
+            pair.upstream(reply),
+            "-ERR portcullis: upstream 'main' no longer has the scripts of SCRIPT LOAD; this session ends \
+             (script|load)|",
+            "{reply}"
+        );
+        assert_eq!((&*pair.more(), pair.closed), ("", Some(CloseReason::Upstream(None))));
     }
 }
 
@@ -337,13 +393,59 @@ fn no_command_is_sent_before_the_server_says_that_it_is_a_master() {
     assert_eq!(pair.reconnect(), sent("AUTH secret;HELLO 2"));
     assert_eq!((pair.upstream("+OK|"), pair.more()), (String::new(), String::new()));
     assert_eq!((pair.upstream(MASTER), pair.more()), (String::new(), sent("GET a")));
-    // A server older than HELLO, and one whose ACL forbids it, may be a master.
-    for error in ["-ERR unknown command|", "-NOPERM no|"] {
+}
+
+/// A server older than HELLO, one whose ACL forbids it, and a proxy that says no role there.
+const WITHOUT_ROLE: [&str; 3] = ["-ERR unknown command|", "-NOPERM no|", "*2|$5|proto|:2|"];
+
+#[test]
+fn a_server_that_says_no_role_to_hello_is_asked_with_role() {
+    for hello in WITHOUT_ROLE {
+        for role in
+            ["*3|$6|master|:0|*1|*3|$9|127.0.0.1|$4|6380|$1|9|", "-NOPERM no|", "*2|$8|sentinel|*0|", "$-1|"]
+        {
+            let mut pair = of_sentinel();
+            pair.commands("GET a");
+            pair.reconnect();
+            assert_eq!((pair.upstream(&format!("+OK|{hello}")), pair.more()), (String::new(), sent("ROLE")));
+            assert_eq!((pair.upstream(role), pair.more()), (String::new(), sent("GET a")), "{hello} {role}");
+            assert!(!pair.misled);
+        }
+    }
+}
+
+#[test]
+fn a_replica_that_says_it_only_to_role_gets_no_command() {
+    for hello in WITHOUT_ROLE {
         let mut pair = of_sentinel();
         pair.commands("GET a");
         pair.reconnect();
-        assert_eq!((pair.upstream(&format!("+OK|{error}")), pair.more()), (String::new(), sent("GET a")));
+        assert_eq!((pair.upstream(&format!("+OK|{hello}")), pair.more()), (String::new(), sent("ROLE")));
+        assert_eq!(pair.upstream("*5|$5|slave|$9|127.0.0.1|:6379|$9|connected|:1|"), "");
+        assert!(pair.misled && pair.closed.is_none());
+        assert_eq!(pair.more(), "");
+        // The next server is asked in the same way.
+        assert_eq!(pair.reconnect(), sent("AUTH secret;HELLO 2"));
+        pair.upstream(&format!("+OK|{MASTER}"));
+        assert_eq!(pair.more(), sent("GET a"));
     }
+}
+
+/// The steps of the set-up are sent in one write, and ROLE follows them.
+#[test]
+fn role_follows_the_other_steps() {
+    let mut pair = of_sentinel();
+    pair.commands("SELECT 3");
+    pair.reconnect();
+    pair.upstream(&format!("+OK|{MASTER}"));
+    pair.more();
+    pair.upstream("+OK|");
+    assert_eq!(pair.lose_connection(Closed), Aftermath::Carried);
+    pair.commands("GET a");
+    assert_eq!(pair.reconnect(), sent("AUTH secret;HELLO 2;SELECT 3"));
+    assert_eq!((pair.upstream("+OK|-ERR unknown command|"), pair.more()), (String::new(), sent("ROLE")));
+    assert_eq!((pair.upstream("+OK|"), pair.more()), (String::new(), String::new()));
+    assert_eq!((pair.upstream("*3|$6|master|:0|*0|"), pair.more()), (String::new(), sent("GET a")));
 }
 
 #[test]

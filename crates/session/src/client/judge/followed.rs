@@ -6,6 +6,7 @@ use super::Judge;
 use super::shared::lasting_mode;
 use crate::client::command::CommandFrame;
 use crate::client::continuity;
+use crate::client::scripts::Scripts;
 use crate::client::state::State;
 use crate::client::verdict::Verdict;
 use crate::local::client_info::ClientInfo;
@@ -36,12 +37,26 @@ impl<H: Host> Judge<'_, H> {
             None if self.state.plan().has_rules() || self.state.plan().answers_client() => self.ruled(),
             None => self.by_name(),
         };
+        let verdict = loading(self.state, exact, verdict);
         let is_sent = matches!(verdict, Verdict::Send { .. } | Verdict::Rewrite { .. } | Verdict::Raw);
         if is_sent && continuity::binds(exact, begun) {
             self.state.kept.bind(exact);
         }
         verdict
     }
+}
+
+/// Adjusts the verdict on a command that loads or drops scripts, outside MULTI.
+pub(super) fn loading(state: &mut State, exact: CommandId, verdict: Verdict) -> Verdict {
+    if state.transaction.is_begun() || !matches!(verdict, Verdict::Send { kind: ReplyKind::Plain, .. }) {
+        return verdict;
+    }
+    match exact {
+        id::SCRIPT_LOAD => return Verdict::Send { shape: Shape::Whole, kind: ReplyKind::Loaded },
+        id::SCRIPT_FLUSH => state.scripts = Scripts::default(),
+        _ => {}
+    }
+    verdict
 }
 
 /// Judges CLIENT SETNAME and SETINFO, whose text the gate remembers if Redis accepts it. Returns `None` if the command

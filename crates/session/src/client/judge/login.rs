@@ -1,10 +1,12 @@
 //! AUTH and HELLO: the commands with which a client logs in as a user.
 
-use portcullis_resp::command::id;
+use portcullis_resp::command::{CommandId, id};
 use portcullis_resp::reply;
 
 use super::Judge;
+use crate::client::command::CommandFrame;
 use crate::client::continuity;
+use crate::client::state::State;
 use crate::client::upstream::Upstream;
 use crate::client::verdict::{Answer, Verdict};
 use crate::local::client_info;
@@ -18,21 +20,33 @@ use crate::shape::Shape;
 /// number counts, because the position of the option may not have been received yet.
 const HELLO_WITH_CREDENTIALS: u64 = 5;
 
-impl<H: Host> Judge<'_, H> {
-    /// Applies Redis's checks up to the check that the client is logged in. Returns `None` if any client may send the
-    /// command.
-    pub(super) fn before_login(&self) -> Option<Verdict> {
-        let exact = match self.frame.resolve(self.command, self.state.plan().held_command()) {
-            Ok(exact) => exact,
-            Err(verdict) => return Some(verdict),
-        };
-        if !exact.info().takes(self.frame.arguments) {
-            return Some(Verdict::wrong_arity(exact));
-        }
-        if matches!(self.command, id::AUTH | id::HELLO | id::RESET) {
-            return None;
-        }
-        Some(Verdict::Answer(Answer::Refusal(Local::Canned(reply::NOAUTH), Denied::Login)))
+/// Applies Redis's checks up to the check that the client is logged in. Returns `None` if any client may send the
+/// command.
+pub(super) fn before_login(command: CommandId, frame: &CommandFrame<'_>, held: usize) -> Option<Verdict> {
+    let exact = match frame.resolve(command, held) {
+        Ok(exact) => exact,
+        Err(verdict) => return Some(verdict),
+    };
+    if !exact.info().takes(frame.arguments) {
+        return Some(Verdict::wrong_arity(exact));
+    }
+    if matches!(command, id::AUTH | id::HELLO | id::RESET) {
+        return None;
+    }
+    Some(Verdict::Answer(Answer::Refusal(Local::Canned(reply::NOAUTH), Denied::Login)))
+}
+
+/// A command with which a client logs in.
+pub(super) struct Login<'j, H> {
+    state: &'j mut State,
+    frame: &'j CommandFrame<'j>,
+    host: &'j mut H,
+}
+
+impl<'j, H: Host> Login<'j, H> {
+    /// Takes the command of a judge.
+    pub(super) const fn of(judge: &'j mut Judge<'_, H>) -> Self {
+        Self { state: judge.state, frame: judge.frame, host: judge.host }
     }
 
     /// Judges AUTH.

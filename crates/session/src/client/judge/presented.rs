@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use portcullis_resp::command::{id, lookup_subcommand};
 
+use super::sentinel::ForSentinel;
 use super::{Judge, rules};
 use crate::client::verdict::{Answer, Verdict};
 use crate::face::Face;
@@ -28,7 +29,7 @@ impl<H: Host> Judge<'_, H> {
     pub(super) fn presented(&mut self) -> Option<Verdict> {
         let face = Arc::clone(self.state.plan().face()?);
         if face.is_sentinel_only() {
-            return Some(self.by_sentinel(&face));
+            return Some(ForSentinel::of(self).judge(&face));
         }
         let known = match self.command {
             // Clients ask sentinels without a login.
@@ -84,7 +85,7 @@ impl<H: Host> Judge<'_, H> {
     }
 
     /// Judges INFO, ROLE and CONFIG. Inside MULTI the reply would be a part of EXEC's reply, which the gate does not
-    /// rewrite.
+    /// rewrite: the command is refused with a text that says so.
     pub(super) fn rewritten(&mut self) -> Verdict {
         let of = match self.command {
             id::INFO => Rewritten::Info,
@@ -95,8 +96,13 @@ impl<H: Host> Judge<'_, H> {
                 Err(verdict) => return verdict,
             },
         };
-        if let Some(verdict) = self.state.excluded() {
-            return verdict;
+        match self.state.excluded() {
+            Some(Verdict::Answer(Answer::Refusal(_, denied))) => {
+                let line = Local::Canned(of.not_in_transaction());
+                return Verdict::Answer(Answer::Refusal(line, denied));
+            }
+            Some(verdict) => return verdict,
+            None => {}
         }
         let Some(face) = self.state.plan().face() else { return Verdict::plain() };
         let port = face.place(self.host.reached_at()).map(|here| here.port());

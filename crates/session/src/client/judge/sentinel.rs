@@ -5,6 +5,8 @@ use portcullis_resp::{encode, reply};
 
 use super::Judge;
 use super::presented::{MAX_PRESENTED, verdict_of};
+use crate::client::command::CommandFrame;
+use crate::client::state::State;
 use crate::client::verdict::{Answer, Verdict};
 use crate::face;
 use crate::face::Face;
@@ -18,9 +20,22 @@ use crate::shape::Verb;
 const WHILE_SUBSCRIBED: [CommandId; 5] =
     [id::SUBSCRIBE, id::PSUBSCRIBE, id::UNSUBSCRIBE, id::PUNSUBSCRIBE, id::PING];
 
-impl<H: Host> Judge<'_, H> {
+/// A command for a sentinel.
+pub(super) struct ForSentinel<'j, H> {
+    state: &'j mut State,
+    command: CommandId,
+    frame: &'j CommandFrame<'j>,
+    host: &'j mut H,
+}
+
+impl<'j, H: Host> ForSentinel<'j, H> {
+    /// Takes the command of a judge.
+    pub(super) const fn of(judge: &'j mut Judge<'_, H>) -> Self {
+        Self { state: judge.state, command: judge.command, frame: judge.frame, host: judge.host }
+    }
+
     /// Judges a command in the name of a sentinel.
-    pub(super) fn by_sentinel(&mut self, face: &Face) -> Verdict {
+    pub(super) fn judge(mut self, face: &Face) -> Verdict {
         let held = self.state.plan().held_command();
         match self.command {
             CommandId::UNKNOWN if is_cross_protocol(self.frame.name()) => {

@@ -4,6 +4,8 @@
 use portcullis_resp::command::{CommandId, id, is_cross_protocol};
 use portcullis_resp::reply;
 
+use super::followed::loading;
+use super::login::Login;
 use super::{Judge, may_block};
 use crate::client::command::CommandFrame;
 use crate::client::continuity;
@@ -81,7 +83,7 @@ impl<H: Host> Judge<'_, H> {
         if let Some(verdict) = self.learns_before() {
             return verdict;
         }
-        if exact == Some(id::SCRIPT_LOAD) {
+        if exact == Some(id::SCRIPT_LOAD) && self.state.transaction.is_begun() {
             self.state.kept.bind(id::SCRIPT_LOAD);
         }
         if let Some(pooling) = &mut self.state.pooling {
@@ -98,7 +100,10 @@ impl<H: Host> Judge<'_, H> {
                 let kind = if self.command == id::WATCH { ReplyKind::Watch } else { ReplyKind::Unwatch };
                 Verdict::Send { shape: Shape::Whole, kind }
             }
-            _ => self.by_name(),
+            _ => {
+                let verdict = self.by_name();
+                loading(self.state, exact.unwrap_or(CommandId::UNKNOWN), verdict)
+            }
         }
     }
 
@@ -149,9 +154,9 @@ impl<H: Host> Judge<'_, H> {
             id::HELLO => {
                 let number = self.host.id();
                 self.state.profile_mut().set_id(number);
-                self.hello()
+                Login::of(self).hello()
             }
-            id::AUTH => self.auth(),
+            id::AUTH => Login::of(self).auth(),
             id::RESET => self.reset_shared(),
             id::CLIENT_REPLY => self.by_name(),
             _ => self.answer_client(exact),

@@ -406,3 +406,34 @@ fn invalidations_are_dropped_at_any_position() {
         assert_eq!(Received::of(&mut link, "+c|", size).text[&1], "+c|");
     }
 }
+
+#[test]
+fn a_server_that_says_no_role_to_hello_is_asked_with_role() {
+    const REPLICA: &str = "*5|$5|slave|$9|127.0.0.1|:6379|$9|connected|:1|";
+    for hello in ["-ERR unknown command|", "-NOPERM no|", "*2|$5|proto|:2|"] {
+        for (role, fault) in
+            [("*3|$6|master|:0|*0|", None), ("-NOPERM no|", None), (REPLICA, Some(PoolFault::Replica))]
+        {
+            let mut link = PooledLink::new(PoolKey { asks_role: true, ..key(None, false, 3) });
+            assert_eq!(show(&link.open()), show(&frames("HELLO 2;SELECT 3")));
+            assert_eq!(link.question(), None, "HELLO is not answered");
+            // A client's command waits for the set-up.
+            link.expect(ticket(1, 0), 1, Shape::One);
+            Received::of(&mut link, &format!("{hello}+OK|"), usize::MAX);
+            assert!(!link.is_ready());
+            assert_eq!(show(&link.question().unwrap()), show(&frames("ROLE")));
+            assert_eq!(link.question(), None, "it is asked once");
+            let received = Received::of(&mut link, role, usize::MAX);
+            assert!(received.text.is_empty(), "the client gets no reply of the set-up");
+            assert_eq!(
+                (received.fault.clone(), link.is_ready()),
+                (fault.clone(), fault.is_none()),
+                "{hello} {role}"
+            );
+        }
+    }
+    let mut link = PooledLink::new(PoolKey { asks_role: true, ..key(None, false, 0) });
+    link.open();
+    Received::of(&mut link, "*2|$4|role|$6|master|", usize::MAX);
+    assert!(link.is_ready() && link.question().is_none());
+}
