@@ -1,9 +1,11 @@
 //! The dials of one worker to one upstream: how many are under way, and when to try again after a failure.
 //!
 //! While the upstream is down, thousands of sessions may wait for it. Only one of them tries at a time, the scout. The
-//! others wait without a timer. They dial when the scout's connection works, or when the upstream has another view.
+//! others wait without a timer. They dial when the scout's connection works, or when the upstream has another view. The
+//! scout tries again after a while, unless its server was a replica: then only another view helps.
 
 use std::cell::Cell;
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,7 +36,8 @@ pub(crate) struct Dials {
 
 #[derive(Clone, Copy, Debug)]
 struct Down {
-    at: Instant,
+    /// When the next dial may succeed. `None` if only another view of the upstream can help.
+    retry: Option<Instant>,
     why: Unavailable,
 }
 
@@ -65,9 +68,9 @@ impl Dials {
             self.down.get()?;
             tokio::select! {
                 permit = Arc::clone(&self.scout).acquire_owned() => {
-                    let next = self.down.get()?.at + RETRY;
+                    let retry = self.down.get()?.retry;
                     tokio::select! {
-                        () = sleep_until(next) => return permit.ok().map(Scout),
+                        () = at(retry) => return permit.ok().map(Scout),
                         () = up => {}
                     }
                 }
@@ -83,7 +86,13 @@ impl Dials {
 
     /// Records that a dial, or the set-up after it, has failed.
     pub(crate) fn failed(&self, why: Unavailable) {
-        self.down.set(Some(Down { at: Instant::now(), why }));
+        self.down.set(Some(Down { retry: Some(Instant::now() + RETRY), why }));
+    }
+
+    /// Records that the server says that it is a replica. Its role is not asked again here: the watcher does so, and makes
+    /// another view.
+    pub(crate) fn misled(&self) {
+        self.down.set(Some(Down { retry: None, why: Unavailable::Timeout }));
     }
 
     /// Records that a connection is set up. All that wait may dial. Where the set-up has no steps, the server may not
@@ -108,6 +117,14 @@ impl Dials {
     /// Returns the reason of the last failure. `None` if no failure is known since a connection has worked.
     pub(crate) fn why(&self) -> Option<Unavailable> {
         self.down.get().map(|down| down.why)
+    }
+}
+
+/// Waits until this time. `None`: without an end.
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => pending().await,
     }
 }
 
@@ -150,6 +167,23 @@ mod tests {
         timeout(Duration::from_secs(10), async { tokio::join!(wait, works) }).await.expect("both are woken");
         drop(scout);
         assert_eq!(dials.why(), None);
+    }
+
+    /// Only the watcher asks a replica again. It makes another view.
+    #[tokio::test]
+    async fn after_a_replica_all_wait_for_another_view() {
+        let dials = Rc::new(Dials::default());
+        dials.misled();
+        assert!(timeout(RETRY * 3, dials.turn()).await.is_err(), "no view came");
+        assert_eq!(dials.why(), Some(Unavailable::Timeout));
+        let views = async {
+            tokio::task::yield_now().await;
+            dials.revive();
+        };
+        let (scout, ()) = timeout(Duration::from_secs(10), async { tokio::join!(dials.turn(), views) })
+            .await
+            .expect("woken");
+        assert!(scout.is_none(), "all may dial");
     }
 
     #[tokio::test]

@@ -196,6 +196,11 @@ impl View {
         (!is_same).then(|| Self { number: self.number + 1, cluster: Some(Arc::new(cluster)), ..self.clone() })
     }
 
+    /// Returns the same view with the next number, so that everything that waits for another view tries again.
+    pub(crate) fn again(&self) -> Self {
+        Self { number: self.number + 1, ..self.clone() }
+    }
+
     /// Returns the view in which traffic flows or not. `None`: it is the same view.
     pub(crate) fn with_traffic(&self, traffic: Traffic) -> Option<Self> {
         (traffic != self.traffic).then(|| Self { number: self.number + 1, traffic, ..self.clone() })

@@ -90,7 +90,7 @@ fn survive(relay: &mut Relay, loss: Loss) {
                 Loss::Closed if was_open => relay.target.hint(Hint::Silent),
                 Loss::Replica => {
                     relay.target.hint(Hint::Replica);
-                    relay.target.view.dials().failed(Unavailable::Timeout);
+                    relay.target.view.dials().misled();
                 }
                 _ => {}
             }

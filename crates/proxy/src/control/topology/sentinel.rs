@@ -11,6 +11,7 @@
 //! A round begins each second, and at once after a message or a hint. It ends when all sentinels that answered the last
 //! round have answered, or after [`ROUND`].
 
+mod doubt;
 mod node;
 mod said;
 
@@ -24,11 +25,13 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
+use self::doubt::Doubt;
 use self::node::{Line, Node};
 use self::said::Said;
 use super::publisher::Publisher;
 use super::resolve::resolve;
 use crate::metrics::ReloadResult;
+use crate::process::hints::{Given, Hint};
 use crate::upstream::health::fault::Fault;
 use crate::upstream::role::{self, Role};
 use crate::upstream::sentinel::answer::{Answer, Event};
@@ -83,6 +86,8 @@ pub(super) struct Watch {
     /// The next lookup of the master's name.
     resolve_at: Instant,
     paused_since: Option<Instant>,
+    /// Whether sessions found that the master says that it is a replica.
+    doubt: Doubt,
     tasks: JoinSet<()>,
     news: (mpsc::Sender<News>, mpsc::Receiver<News>),
 }
@@ -147,6 +152,7 @@ impl Watch {
             asking,
             resolve_at: now + upstream.resolve_every(),
             paused_since: None,
+            doubt: Doubt::default(),
             tasks: JoinSet::new(),
             news: mpsc::channel(QUEUE),
         }
@@ -160,7 +166,7 @@ impl Watch {
             let wake = self.next();
             tokio::select! {
                 Some(news) = self.news.1.recv() => self.take(news, Instant::now()),
-                _ = self.publisher.hints().taken() => self.hinted(Instant::now()),
+                given = self.publisher.hints().taken() => self.hinted(given, Instant::now()),
                 () = sleep_until(wake) => {}
             }
             while self.tasks.try_join_next().is_some() {}
@@ -189,7 +195,11 @@ impl Watch {
             Stage::Judging | Stage::Over => self.asking.next,
         };
         let follower = self.follower.borrow().next();
-        [Some(round), follower, Some(self.resolve_at)].into_iter().flatten().min().unwrap_or(round)
+        [Some(round), follower, Some(self.resolve_at), self.doubt.next()]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(round)
     }
 
     /// Does what is due, and puts the view in force that follows from it.
@@ -198,6 +208,11 @@ impl Watch {
         let question = self.follower.borrow_mut().take_question(now);
         if let Some(server) = question {
             self.ask_role(server);
+        }
+        if self.doubt.take_question(now)
+            && let Some(master) = self.master_address()
+        {
+            self.ask_role(master);
         }
         match self.asking.stage {
             Stage::Collecting if self.asking.is_complete() || now >= self.asking.begun + ROUND => {
@@ -243,9 +258,17 @@ impl Watch {
     }
 
     /// Takes hints that the master seems to be elsewhere.
-    fn hinted(&mut self, now: Instant) {
+    fn hinted(&mut self, given: Given, now: Instant) {
+        if given.has(Hint::Replica) && self.follower.borrow().master().is_some() {
+            self.doubt.begin(now);
+        }
         self.asking.soon((self.asking.begun + APART).max(now));
         self.resolve_at = self.resolve_at.min(now + APART);
+    }
+
+    /// Returns the address of the master, as the sentinels announce it.
+    fn master_address(&self) -> Option<Address> {
+        self.follower.borrow().master().map(|master| master.address.clone())
     }
 
     /// Asks a server for its role, in a task of its own.
@@ -264,6 +287,9 @@ impl Watch {
     fn told(&mut self, server: &Address, place: Place, role: Role, now: Instant) {
         if self.follower.borrow_mut().told(server, role) {
             self.asking.soon(now + LEAST_APART);
+        }
+        if self.master_address().is_some_and(|master| master.is_same_host(server)) {
+            self.doubt.told(role);
         }
         let Some((_, known)) = self.asking.asked.iter_mut().find(|(asked, _)| asked == server) else {
             return;
@@ -305,6 +331,7 @@ impl Watch {
             Outcome::Undecided => self.publisher.series().judged(ReloadResult::Rejected),
             Outcome::Moved { from } => self.moved(from.as_ref(), now),
         }
+        self.publisher.series().named_by(round.answered());
         self.said.judged(&self.asking.answers, &round, &outcome, self.follower.borrow().master());
         self.end_round(now);
     }
@@ -352,7 +379,10 @@ impl Watch {
     async fn publish(&mut self, now: Instant) {
         let traffic = self.follower.borrow().traffic();
         if let Some(view) = self.publisher.view().with_master(self.master.clone(), traffic) {
+            self.doubt.end();
             self.publisher.publish(view).await;
+        } else if self.doubt.take_end() {
+            self.publisher.publish(self.publisher.view().again()).await;
         }
         match (traffic, self.paused_since) {
             (Traffic::Paused { since }, None) => {

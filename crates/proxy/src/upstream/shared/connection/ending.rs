@@ -59,6 +59,7 @@ impl Connection {
             (_, None) => Loss::Unsent(Unavailable::Connect),
         };
         match loss {
+            _ if matches!(end, End::Fault(PoolFault::Replica)) => target.view.dials().misled(),
             Loss::Unsent(why) if was_open => target.view.dials().failed(why),
             Loss::Closed => target.hint(Hint::Silent),
             _ => {}
