@@ -20,6 +20,7 @@ mod history;
 mod page;
 mod reloads;
 mod routes;
+mod sentinels;
 mod server;
 mod sessions;
 

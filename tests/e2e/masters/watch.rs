@@ -107,6 +107,35 @@ fn sentinels_may_come_later() {
     assert_serves(&gate, &masters.servers()[0]);
 }
 
+/// Clients are served, so the answer is 200 all the same: another proxy would ask the same sentinels.
+#[test]
+fn ready_and_the_api_say_that_too_few_sentinels_answer() {
+    let mut masters = Masters::plain();
+    let gate = start(masters.gate());
+    assert_serves(&gate, &masters.servers()[0]);
+    let sentinels = |gate: &Gate| {
+        let status: serde_json::Value = serde_json::from_str(&gate.get("/api/status").1).expect("JSON");
+        status["upstreams"][0]["sentinels"].to_string()
+    };
+    eventually("all sentinels are asked", || {
+        (sentinels(&gate) == r#"{"configured":3,"naming":3}"#).then_some(())
+    });
+    masters.stop_sentinel(0);
+    eventually("two are enough", || (sentinels(&gate) == r#"{"configured":3,"naming":2}"#).then_some(()));
+    eventually("the proxy is ready", || (gate.get("/ready") == (200, "ready\n".into())).then_some(()));
+    masters.stop_sentinel(1);
+    let line = "upstream 'main': only 1 of 3 sentinels name the master; a failover may go unnoticed\n";
+    eventually("/ready says it", || (gate.get("/ready") == (200, format!("ready\n{line}"))).then_some(()));
+    assert_eq!(sentinels(&gate), r#"{"configured":3,"naming":1}"#);
+    masters.server(0).kill();
+    eventually("/ready has both", || {
+        let (status, text) = gate.get("/ready");
+        (status == 503 && text.starts_with("upstream 'main' is down") && text.ends_with(line)).then_some(())
+    });
+    masters.start_sentinel(0);
+    eventually("two are enough again", || (!gate.get("/ready").1.contains("sentinels")).then_some(()));
+}
+
 #[test]
 fn a_sentinel_that_slept_through_a_failover_changes_nothing() {
     let masters = Masters::plain();

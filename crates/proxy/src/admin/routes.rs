@@ -20,6 +20,7 @@ use crate::upstream::health::UpstreamHealth;
 
 use super::answers::problem;
 use super::guard::{Access, Credential, Knock, Refusal, SESSION_PATH};
+use super::sentinels::Sentinels;
 use super::server::Connection;
 use super::{AdminState, api, entries, events, page};
 
@@ -205,7 +206,8 @@ async fn live() -> &'static str {
     "live\n"
 }
 
-/// Names upstreams and kinds, never addresses: any client that can connect may read this page.
+/// Names upstreams and kinds, never addresses: any client that can connect may read this page. Too few sentinels are no
+/// reason to send clients elsewhere, because other proxies ask the same ones.
 async fn ready(State(state): State<Arc<AdminState>>) -> (StatusCode, String) {
     let mut reasons = String::new();
     if state.is_draining() {
@@ -220,11 +222,19 @@ async fn ready(State(state): State<Arc<AdminState>>) -> (StatusCode, String) {
             }
         };
     }
-    if reasons.is_empty() {
-        (StatusCode::OK, "ready\n".into())
+    let status = if reasons.is_empty() {
+        reasons.push_str("ready\n");
+        StatusCode::OK
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, reasons)
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    for (upstream, Sentinels { naming, configured }) in state.unsure_upstreams() {
+        let _ = writeln!(
+            reasons,
+            "upstream '{upstream}': only {naming} of {configured} sentinels name the master; a failover may go unnoticed"
+        );
     }
+    (status, reasons)
 }
 
 async fn metrics(State(state): State<Arc<AdminState>>) -> Response {

@@ -1,6 +1,6 @@
 //! The counters of an upstream's views: where its master is, for how long traffic was held, and the nodes of a cluster.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,8 @@ pub(crate) struct ViewSeries {
     failovers: AtomicU64,
     results: [AtomicU64; ReloadResult::ALL.len()],
     paused_millis: AtomicU64,
+    /// The number of sentinels that named a master in the last round, plus one. 0: there was no round.
+    named_by: AtomicUsize,
     /// `None`: the upstream is no cluster, or none of its nodes has answered yet.
     cluster: Mutex<Option<ClusterGauges>>,
 }
@@ -39,6 +41,7 @@ impl ViewSeries {
             results: [const { AtomicU64::new(0) }; _],
             paused_millis: AtomicU64::new(0),
             cluster: Mutex::default(),
+            named_by: AtomicUsize::new(0),
         }
     }
 
@@ -67,6 +70,16 @@ impl ViewSeries {
 
     pub(super) fn cluster(&self) -> Option<ClusterGauges> {
         *self.cluster.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Records the number of sentinels that named a master in a round.
+    pub(crate) fn named_by(&self, sentinels: usize) {
+        self.named_by.store(sentinels.saturating_add(1), Relaxed);
+    }
+
+    /// Returns the number of sentinels that named a master in the last round. `None`: there was none.
+    pub(crate) fn naming(&self) -> Option<usize> {
+        self.named_by.load(Relaxed).checked_sub(1)
     }
 
     pub(super) fn failovers(&self) -> u64 {

@@ -185,6 +185,9 @@ pub(in crate::admin) fn upstream_facts(state: &AdminState, sample: &Sample) -> V
             "since": since.map(|since| Timestamp(since).to_string()),
             "connections": connections,
             "errors": errors,
+            "sentinels": state.sentinels(&name).map(|sentinels| {
+                json!({"naming": sentinels.naming, "configured": sentinels.configured})
+            }),
         })
     };
     state.health.upstreams().into_iter().map(shown).collect()

@@ -166,7 +166,7 @@ impl Watch {
             let wake = self.next();
             tokio::select! {
                 Some(news) = self.news.1.recv() => self.take(news, Instant::now()),
-                given = self.publisher.hints().taken() => self.hinted(given, Instant::now()),
+                given = self.publisher.hints().taken() => self.hinted(&given, Instant::now()),
                 () = sleep_until(wake) => {}
             }
             while self.tasks.try_join_next().is_some() {}
@@ -258,7 +258,7 @@ impl Watch {
     }
 
     /// Takes hints that the master seems to be elsewhere.
-    fn hinted(&mut self, given: Given, now: Instant) {
+    fn hinted(&mut self, given: &Given, now: Instant) {
         if given.has(Hint::Replica) && self.follower.borrow().master().is_some() {
             self.doubt.begin(now);
         }

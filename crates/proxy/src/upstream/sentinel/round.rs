@@ -102,6 +102,11 @@ impl Round {
         self.carries(self.claims.iter().filter(|claim| claim.epoch >= epoch).count())
     }
 
+    /// Returns the number of sentinels that name a master.
+    pub(crate) const fn answered(&self) -> usize {
+        self.claims.len()
+    }
+
     /// Returns whether at least half of the sentinels answered.
     pub(crate) fn has_half(&self) -> bool {
         2 * self.claims.len() >= self.configured
