@@ -238,7 +238,7 @@ fn render_upstreams(upstreams: &[Arc<UpstreamSeries>], page: &mut Page) {
     page.family(
         "portcullis_upstream_pushes_dropped_total",
         Kind::Counter,
-        "Invalidation messages on shared connections that were dropped because no client tracks the keys.",
+        "Pushes that were dropped: invalidations on shared connections, and pushes that could name a hidden server.",
     );
     for upstream in upstreams {
         let dropped = upstream.workers.iter().map(|stats| stats.pushes_dropped.load(Relaxed));

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::task::{Context, Poll};
 
 use portcullis_config::tls::TlsFault;
-use portcullis_session::{Delivery, Incoming, Unavailable};
+use portcullis_session::{Delivery, Incoming, PushKind, Unavailable};
 
 use super::lane::Reply;
 use super::turn::Read;
@@ -83,7 +83,13 @@ impl Relay {
                     let len = bytes.len();
                     match self.session.push(kind, bytes, ended) {
                         Delivery::Pass => self.replies.pass(len),
-                        Delivery::Withhold => self.replies.skip(len),
+                        Delivery::Withhold => {
+                            // A withheld message is one of a channel that the client may not read.
+                            if ended && kind == PushKind::Other {
+                                self.target.counts.push_dropped();
+                            }
+                            self.replies.skip(len);
+                        }
                     }
                 }
                 Incoming::Need(_) => break,
