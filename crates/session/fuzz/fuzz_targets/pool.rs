@@ -49,7 +49,8 @@ fn run(kind: u8, senders: &[u8], pieces: &[&[u8]], longest: usize) -> Outcome {
     let choices = Choices::of(CHOICES);
     let mut host = choices.host();
     let preamble = (kind & 1 != 0).then(|| Preamble::auth(None, "x"));
-    let mut link = PooledLink::new(PoolKey { preamble, resp3: kind & 2 != 0, db: u32::from(kind >> 6), asks_role: false });
+    let (resp3, asks_role) = (kind & 2 != 0, kind & 4 != 0);
+    let mut link = PooledLink::new(PoolKey { preamble, resp3, db: u32::from(kind >> 6), asks_role });
     link.open();
     let plan = std::sync::Arc::new(choices.plan());
     let mut clients: Vec<Session> =
@@ -126,5 +127,7 @@ fn replies(
         };
         assert!(len > 0, "no progress");
         outcome.returned.extend(unread.drain(..len));
+        // The bytes are not written anywhere; the input has the answer.
+        let _question = link.question();
     }
 }

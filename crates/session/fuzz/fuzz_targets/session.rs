@@ -1,7 +1,9 @@
 //! Any bytes of a client in any pieces, and an upstream that replies OK to everything. The forwarded commands are
-//! canonical, contain nothing that the gate must keep to itself, and do not depend on the pieces.
+//! canonical, contain nothing that the gate must keep to itself, and do not depend on the pieces. The address of a hidden
+//! upstream reaches no client.
 //!
-//! Input: the number of piece sizes, these sizes, the auth mode with the rules, then the bytes of the client.
+//! Input: the number of piece sizes, these sizes, the auth mode with the rules and the presentation, then the bytes of the
+//! client.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -9,7 +11,7 @@ use portcullis_session::{
     Auth, CloseReason, Findings, Incoming, Link, MAX_RENDERED, ReplyAction, Session, Shape, Step, Tick, Until,
 };
 use portcullis_session_fuzz::{
-    Choices, HELD_COMMAND, PASSWORD, Rules, TestHost, canonical_frames, pieces, session, split,
+    Choices, HELD_COMMAND, PASSWORD, Presents, Rules, TestHost, canonical_frames, pieces, session, split,
 };
 
 /// An upper bound for an inline command, the held bytes and a header.
@@ -29,7 +31,25 @@ fuzz_target!(|data: &[u8]| {
     for frame in frames.iter().chain(&frames_of_pieces) {
         assert!(may_be_forwarded(choices, frame), "{frame:?}");
     }
+    let shows = |text: &[u8]| text.windows(INNER.len()).any(|bytes| bytes == INNER);
+    for outcome in [&whole, &cut] {
+        assert!(choices.presents == Presents::Upstream || shows(input) || !shows(&outcome.received));
+        assert!(
+            choices.presents != Presents::Sentinel || outcome.sent.is_empty(),
+            "a sentinel has no upstream"
+        );
+    }
 });
+
+/// The address of the upstream.
+const INNER: &[u8] = b"10.9.8.7";
+
+/// The replies of the upstream that show its address.
+const SHOWN: [(&[u8], &[u8]); 3] = [
+    (b"info", b"$56\r\nrole:slave\r\nmaster_host:10.9.8.7\r\nslave0:ip=10.9.8.7,x=1\r\n"),
+    (b"role", b"*5\r\n$5\r\nslave\r\n$8\r\n10.9.8.7\r\n:6379\r\n$9\r\nconnected\r\n:1\r\n"),
+    (b"config", b"*2\r\n$4\r\nbind\r\n$8\r\n10.9.8.7\r\n"),
+];
 
 /// The gate's own command.
 const CLIENT_ID: &[u8] = b"*2\r\n$6\r\nCLIENT\r\n$2\r\nID\r\n";
@@ -41,6 +61,8 @@ struct Outcome {
     half: u64,
     /// The shape of the reply to that command.
     shape: Shape,
+    /// The index of the last command in `sent`.
+    last: usize,
     /// Whether the client broke the grammar.
     broken: bool,
 }
@@ -84,8 +106,14 @@ fn run(choices: Choices, pieces: &[&[u8]], longest: usize) -> Outcome {
 
 impl Gate {
     fn new(choices: Choices) -> Self {
-        let outcome =
-            Outcome { sent: Vec::new(), received: Vec::new(), half: 0, shape: Shape::One, broken: false };
+        let outcome = Outcome {
+            sent: Vec::new(),
+            received: Vec::new(),
+            half: 0,
+            shape: Shape::One,
+            last: 0,
+            broken: false,
+        };
         let (session, host) = (session(choices), choices.host());
         Self { choices, session, link: Link::new(), host, unread: Vec::new(), outcome }
     }
@@ -121,25 +149,30 @@ impl Gate {
                     self.outcome.shape = shape.clone();
                     self.link.expect(first, pending, shape);
                 }
+                if self.outcome.half == 0 {
+                    self.outcome.last = self.outcome.sent.len();
+                }
                 self.outcome.sent.extend(self.unread.drain(..len));
                 // The upstream does not answer an incomplete command.
                 let answers = pending + self.outcome.half - u64::from(!whole);
                 self.outcome.half = u64::from(!whole);
                 match self.outcome.shape {
                     Shape::WholeHello => self.answer(answers, greeting),
-                    Shape::Listed => self.answer(answers, b"*0\r\n"),
+                    Shape::Listed => self.answer(answers, self.listing()),
                     _ => Progress::Answers(answers),
                 }
             }
             Step::Instead { bytes, skip, first, shape, .. } => {
-                let (is_hello, is_client_id) = (matches!(shape, Shape::WholeHello), bytes == CLIENT_ID);
-                self.link.expect(first, 1, shape);
+                let is_client_id = bytes == CLIENT_ID;
+                self.link.expect(first, 1, shape.clone());
+                self.outcome.last = self.outcome.sent.len();
                 self.outcome.sent.extend_from_slice(bytes);
                 self.unread.drain(..skip);
-                match (is_hello, is_client_id) {
-                    (true, _) => self.answer(1, greeting),
-                    (false, true) => self.answer(1, b":9\r\n"),
-                    (false, false) => Progress::Answers(1),
+                match shape {
+                    Shape::WholeHello => self.answer(1, greeting),
+                    Shape::Listed => self.answer(1, self.listing()),
+                    _ if is_client_id => self.answer(1, b":9\r\n"),
+                    _ => Progress::Answers(1),
                 }
             }
             Step::Skip { len } => {
@@ -157,6 +190,16 @@ impl Gate {
                 Progress::Close
             }
         }
+    }
+
+    /// Returns the upstream's reply to the last command, whose reply the session needs in one piece.
+    fn listing(&self) -> &'static [u8] {
+        if self.choices.presents == Presents::Upstream {
+            return b"*0\r\n";
+        }
+        let last = canonical_frames(&self.outcome.sent[self.outcome.last..]);
+        let name = last.first().map(|frame| frame[0].to_ascii_lowercase()).unwrap_or_default();
+        SHOWN.iter().find(|(command, _)| *command == name).map_or(b"*0\r\n", |(_, reply)| reply)
     }
 
     /// Answers with `reply` in place of OK, if the upstream answers at all.
@@ -220,6 +263,12 @@ fn may_be_forwarded(choices: Choices, frame: &[Vec<u8>]) -> bool {
     }
     let own = [&b"wait"[..], b"waitaof", b"reset"];
     if choices.shared && (own.iter().any(|word| is(0, word)) || is(0, b"client") && is(1, b"setname")) {
+        return false;
+    }
+    let shown = [&b"cluster"[..], b"sentinel", b"readonly", b"readwrite", b"asking"];
+    if choices.presents != Presents::Upstream
+        && (shown.iter().any(|word| is(0, word)) || is(0, b"client") && is(1, b"maint_notifications"))
+    {
         return false;
     }
     if choices.rules != Rules::None && refused(choices.rules, frame) {

@@ -8,8 +8,8 @@ use portcullis_acl::{CommandPlan, CommandRules};
 use portcullis_resp::command::CommandId;
 use portcullis_resp::limits::RequestLimits;
 use portcullis_session::{
-    Attempt, Auth, Authenticator, Denial, Observer, Peer, Plan, Preamble, Session, SessionKey, Subscriptions,
-    Verb,
+    Attempt, Auth, Authenticator, Denial, Face, Observer, Peer, Plan, Preamble, Session, SessionKey,
+    Subscriptions, Verb,
 };
 
 /// A small limit, so that inputs reach it.
@@ -46,6 +46,21 @@ pub struct Choices {
     pub rules: Rules,
     /// Whether upstream connections are shared.
     pub shared: bool,
+    /// The servers that the listener presents itself as.
+    pub presents: Presents,
+    /// Whether sessions outlive their upstream connection, and servers must say their role.
+    pub carried: bool,
+}
+
+/// The servers that a listener presents itself as.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Presents {
+    /// The upstream, as it is.
+    Upstream,
+    /// A standalone server, a sentinel and a cluster. The upstream is hidden.
+    All,
+    /// Only a sentinel.
+    Sentinel,
 }
 
 impl Choices {
@@ -62,7 +77,13 @@ impl Choices {
             (true, false) => Rules::Trusted,
             (false, false) => Rules::None,
         };
-        Self { auth, password: bits & 2 != 0, rules, shared }
+        let presents = match (bits & 64 != 0, bits & 128 != 0) {
+            (false, _) => Presents::Upstream,
+            (true, false) => Presents::All,
+            (true, true) => Presents::Sentinel,
+        };
+        let carried = bits & 192 == 128;
+        Self { auth, password: bits & 2 != 0, rules, shared, presents, carried }
     }
 
     /// Returns the plan for a client that has sent nothing yet.
@@ -72,10 +93,17 @@ impl Choices {
             RequestLimits { bulk: 1 << 20, arguments: 1 << 12, inline: 1 << 12, ..RequestLimits::default() };
         let plan = Plan::new(self.auth, preamble, "main", limits, HELD_COMMAND);
         let plan = if self.shared { plan.shared() } else { plan };
-        match self.rules {
+        let plan = if self.carried { plan.carried().asking_role() } else { plan };
+        let plan = match self.rules {
             Rules::None => plan,
             Rules::Trusted => plan.with_rules(Arc::clone(&COMPILED_TRUSTED)),
             Rules::Public => plan.with_rules(Arc::clone(&COMPILED_PUBLIC)),
+        };
+        let face = Face::standalone().with_sentinel(["mymaster"]).announcing("192.0.2.9", 7000);
+        match self.presents {
+            Presents::Upstream => plan,
+            Presents::All => plan.presented_as(face.with_cluster().into()),
+            Presents::Sentinel => plan.presented_as(face.not_standalone().into()),
         }
     }
 
@@ -165,10 +193,10 @@ impl Peer for TestHost {
     }
 }
 
-/// A session that may send: the upstream is connected, or will be on request.
+/// A session that may send: the upstream is connected, or will be on request. A sentinel has none.
 pub fn session(choices: Choices) -> Session {
     let mut session = Session::new(SessionKey(1), choices.plan().into());
-    if !choices.shared {
+    if !choices.shared && choices.presents != Presents::Sentinel {
         session.linked();
     }
     session
