@@ -1,6 +1,6 @@
 //! A sentinel that names the master that a test chooses, with the epoch that a test chooses.
 
-use std::net::SocketAddr;
+use std::fmt::Display;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::fake::{Answer, Fake, bulk};
@@ -12,23 +12,36 @@ pub struct FakeSentinel {
 }
 
 /// The master that the sentinel names, and the epoch of its configuration.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Named {
-    master: SocketAddr,
+    /// `HOST:PORT`.
+    master: String,
     epoch: u64,
 }
 
+/// The SUBSCRIBE of the proxy.
+const SUBSCRIBE: &str = "SUBSCRIBE +failover-state-send-slaveof-noone +promoted-slave +switch-master";
+
 impl FakeSentinel {
-    pub fn naming(master: SocketAddr, epoch: u64) -> Self {
+    pub fn naming(master: impl Display, epoch: u64) -> Self {
+        let master = master.to_string();
         let named = Arc::new(Mutex::new(Named { master, epoch }));
         let known = Arc::clone(&named);
-        let fake = Fake::start(move |words| answer(words, *lock(&known)));
+        let fake = Fake::start(move |words| answer(words, lock(&known).clone()));
         Self { fake, named }
     }
 
     /// Names another master from now on.
-    pub fn name(&self, master: SocketAddr, epoch: u64) {
-        *lock(&self.named) = Named { master, epoch };
+    pub fn name(&self, master: impl Display, epoch: u64) {
+        *lock(&self.named) = Named { master: master.to_string(), epoch };
+    }
+
+    /// Sends a message to the proxies that are subscribed.
+    pub fn publish(&self, channel: &str, text: &str) {
+        let message = [b"*3\r\n".to_vec(), bulk("message"), bulk(channel), bulk(text)].concat();
+        for connection in self.fake.connections_with(SUBSCRIBE) {
+            self.fake.send(connection, &message);
+        }
     }
 
     pub fn address(&self) -> String {
@@ -43,8 +56,7 @@ fn lock(named: &Mutex<Named>) -> MutexGuard<'_, Named> {
 fn answer(words: &[&str], named: Named) -> Option<Answer> {
     let words: Vec<String> = words.iter().map(|word| word.to_ascii_uppercase()).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let text = named.master.to_string();
-    let (host, port) = text.rsplit_once(':').expect("an address with a port");
+    let (host, port) = named.master.rsplit_once(':').expect("an address with a port");
     let epoch = named.epoch.to_string();
     match words[..] {
         ["SENTINEL", "GET-MASTER-ADDR-BY-NAME", _] => Some(Answer::Bytes(array(&[host, port]))),

@@ -88,10 +88,11 @@ pub(super) fn page(name: &str) -> String {
 }
 
 /// The pages whose commands the tests below run.
-const RUN: [&str; 6] = [
+const RUN: [&str; 7] = [
     "README.md",
     "docs/operations.md",
     "docs/configuration.md",
+    "docs/high-availability.md",
     "docs/migration.md",
     "docs/tls.md",
     "docs/troubleshooting.md",

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use e2e::{Gate, Redis, namespace};
+use e2e::{Gate, Masters, Redis, eventually, namespace};
 
 use super::commands::{assert_works, commands_below, file_of, page, shell, workshop};
 
@@ -47,6 +47,24 @@ fn served(directory: &Path, yaml: &str, redis: &Redis, more: &str) -> Gate {
         .iter()
         .fold(gate, |gate, name| gate.file(name, &read(name)))
         .start()
+}
+
+/// They run beside a proxy whose sentinels are real.
+#[test]
+fn commands_of_the_page_on_high_availability_work() {
+    let masters = Masters::plain();
+    let gate = masters.gate().listener("auth: trust").start();
+    eventually("the proxy is ready", || (gate.get("/ready").0 == 200).then_some(()));
+    let directory = workshop();
+    let file = fs::read_to_string(gate.directory().join("portcullis.yaml")).expect("the test wrote it");
+    fs::write(directory.path().join("portcullis.yaml"), file).expect("writable");
+    let mut printed = Vec::new();
+    for command in commands_below(&page("docs/high-availability.md"), |mark| mark.is_none()) {
+        printed.push(assert_works(&command, &shell(directory.path(), &command, "")));
+    }
+    let [tested, ready] = &printed[..] else { panic!("{printed:?}") };
+    assert!(tested.lines().last().is_some_and(|line| line.starts_with("works")), "{tested}");
+    assert_eq!(ready, "ready\n");
 }
 
 /// HAProxy accepts the balancer of the page.

@@ -126,7 +126,7 @@ fn a_replica_that_the_sentinels_name_gets_no_command() {
 fn a_dial_in_progress_turns_to_the_new_master() {
     let silent = Fake::start(|_| Some(Answer::Nothing));
     let redis = Redis::plain();
-    let sentinels = [1, 2, 3].map(|_| FakeSentinel::naming(silent.address().parse().expect("an address"), 1));
+    let sentinels = [1, 2, 3].map(|_| FakeSentinel::naming(silent.address(), 1));
     let gate =
         asking(&sentinels.each_ref()).upstream("connect_timeout: 15s").upstream("failover_wait: 20s").start();
     let mut client = gate.connect();

@@ -96,7 +96,7 @@ fn sentinels_that_are_wrong() {
     assert!(text.contains(&undecided) && text.contains(&expected) && printed.code == 1, "{text}");
     assert_eq!(printed.last_line(), "does not work: upstream main (decide)");
     // One of two names a server that cannot be reached: it may lie.
-    second.name(format!("127.0.0.1:{free}").parse().expect("an address"), 7);
+    second.name(format!("127.0.0.1:{free}"), 7);
     let gone = FakeSentinel::naming(redis.address(), 8);
     let both = [second.address(), gone.address()];
     drop(gone);
@@ -116,7 +116,7 @@ fn sentinels_that_are_wrong() {
         "start the sentinel there, or correct upstreams.main.sentinel.nodes",
         "does not work: upstream main (ask)",
     );
-    let gone = FakeSentinel::naming(format!("127.0.0.1:{free}").parse().expect("an address"), 1);
+    let gone = FakeSentinel::naming(format!("127.0.0.1:{free}"), 1);
     bench(&[gone.address()], "").assert_finds(
         "refused",
         "Connection refused",
