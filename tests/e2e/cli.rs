@@ -1,5 +1,6 @@
 //! The command line itself: help, version, the default file, completions and manual pages.
 
+mod export;
 mod first_run;
 mod ready;
 

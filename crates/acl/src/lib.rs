@@ -31,5 +31,7 @@ pub use decision::{Decision, Denial, Permit, Reason, Rule, RuleId};
 pub use group::{Entry, GroupId, Meta, SourceId};
 pub use origin::{ClientAddr, UnixSeconds};
 pub use plan::{Class, CommandPlan, DecidingRule, Judgement, Refusal, RuleOwner};
-pub use policy::{Access, Family, Group, GroupChange, List, ListId, Policy, PolicyBuilder, Shadow, TooMany};
+pub use policy::{
+    Access, AdmittedNetwork, Family, Group, GroupChange, List, ListId, Policy, PolicyBuilder, Shadow, TooMany,
+};
 pub use user::{Secret, User, UserId, Users};

@@ -1,6 +1,7 @@
 //! The allow and deny lists of all listeners, compiled once. A policy never changes: a reload builds a new one and
 //! replaces the old one.
 
+mod admitted;
 mod builder;
 mod changes;
 mod compile;
@@ -15,6 +16,7 @@ use crate::lookup::{Key, Prefix, Table};
 use crate::origin::{ClientAddr, UnixSeconds};
 use compile::members;
 
+pub use admitted::AdmittedNetwork;
 pub use builder::{Access, ListId, PolicyBuilder, Shadow, TooMany};
 pub use changes::{ChangeKind, ChangedEntries, ChangedEntry, GroupChange, Whose};
 pub use group::Group;

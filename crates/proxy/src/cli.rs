@@ -3,6 +3,7 @@
 pub mod check;
 pub mod completions;
 pub mod explain;
+pub mod export;
 pub mod forward;
 pub mod groups;
 pub mod hash_password;
@@ -87,6 +88,8 @@ enum Command {
     Groups(groups::GroupsArgs),
     /// Convert a configuration of rinetd, netsh, nginx, HAProxy or ApsaraDB, or a list of addresses
     Import(import::ImportArgs),
+    /// Print the allowlist of listeners as rules for the kernel or for a cloud
+    Export(export::ExportArgs),
     /// Print the SHA-256 digest of a password
     ///
     /// The password is read from the terminal without echo, or from standard input. It is never an argument, which other
@@ -135,6 +138,7 @@ fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::TestConnection(args) => test_connection::run(&args),
         Command::Groups(args) => groups::run(&args),
         Command::Import(args) => import::run(&args),
+        Command::Export(args) => export::run(&args),
         Command::HashPassword(args) => hash_password::run(&args),
         Command::Schema(args) => schema::run(&args),
         Command::Completions(args) => completions::run(&args),

@@ -53,7 +53,7 @@ pub fn run(args: &ExplainArgs) -> ExitCode {
             return ExitCode::from(BAD_USAGE);
         }
     };
-    let Some(config) = read(args) else { return ExitCode::from(BAD_CONFIG) };
+    let Some(config) = read(args.config.as_deref()) else { return ExitCode::from(BAD_CONFIG) };
     let asked = match listeners(&config, args.listener.as_deref()) {
         Ok(asked) => asked,
         Err(why) => {
@@ -87,8 +87,10 @@ pub(super) fn options(config: Option<&Path>) -> String {
     file.map(|file| format!(" --config {file}")).unwrap_or_default()
 }
 
-fn read(args: &ExplainArgs) -> Option<Config> {
-    let path = config_path(args.config.as_deref()).map_err(|error| say(format_args!("{error}"))).ok()?;
+/// Reads the configuration without its secrets, with the addresses that its host names have now. `None`: the problems were
+/// reported.
+pub(super) fn read(config: Option<&Path>) -> Option<Config> {
+    let path = config_path(config).map_err(|error| say(format_args!("{error}"))).ok()?;
     // The user of this command need not be allowed to read passwords.
     match load(&path, &LoadOptions::new().without_secrets()) {
         Ok(loaded) if loaded.config.hosts().is_empty() => Some(loaded.config),
