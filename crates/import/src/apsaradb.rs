@@ -188,7 +188,7 @@ fn entries(group: &Group, notes: &mut Notes) -> Vec<Entry> {
     }
     let mut entries: Vec<Entry> = Vec::new();
     for (line, text) in written {
-        let what = message!("{} of group '{}'", Masked::of(text), Masked::name(name));
+        let what = message!("{} of group '{}'", notes.quote(text), Masked::name(name));
         match network(text) {
             Ok(_) if text == "127.0.0.1" => {
                 notes.left_out(line, what, "beside other entries it is ignored there");

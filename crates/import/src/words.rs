@@ -2,9 +2,10 @@
 //! secret.
 
 use std::collections::HashSet;
+use std::path::Path;
 use std::sync::LazyLock;
 
-use portcullis_config::message::is_harmless;
+use portcullis_config::message::{Masked, is_harmless};
 
 /// The keywords of the imported programs, one word a line, sorted. `words.txt` has those that the importers read, and
 /// Windows's around netsh; `haproxy.txt` has the other keywords that `haproxy -dKall` prints, and `nginx.txt` the other
@@ -52,8 +53,10 @@ pub(super) fn hides_the_rest(word: &str) -> bool {
 pub(super) fn is_known(word: &str, is_name: impl Fn(&str) -> bool) -> bool {
     // Windows does not distinguish the case of commands.
     let of_program = |part: &str| WORDS.contains(part) || WORDS.contains(part.to_ascii_lowercase().as_str());
-    let fine = |part: &str| is_name(part) || of_program(part) || is_pattern(part) || is_harmless(part);
-    if fine(word) || is_path(word) {
+    let fine = |part: &str| {
+        is_name(part) || of_program(part) || is_pattern(part) || is_harmless(part) || is_path(part)
+    };
+    if fine(word) {
         return true;
     }
     let mut parts = word.split([
@@ -69,9 +72,16 @@ fn is_pattern(word: &str) -> bool {
     short && word.contains(['.', ':', '*', '?']) && word.chars().all(fits)
 }
 
+/// The endings of files that the imported programs read. A word with such an ending is a name, not a secret.
+const FILES: [&str; 13] = [
+    ".acl", ".cer", ".cfg", ".conf", ".crl", ".crt", ".csv", ".key", ".lst", ".list", ".map", ".pem", ".txt",
+];
+
+/// Returns whether a word is an absolute path, or the name of a file or a pattern for such names.
 fn is_path(word: &str) -> bool {
-    word.starts_with('/')
-        && portcullis_config::message::Masked::path(std::path::Path::new(word)).to_string() == word
+    let plain = word.replace(['*', '?', '[', ']', '!'], "");
+    let is_file = word.starts_with('/') || FILES.iter().any(|ending| word.ends_with(ending));
+    is_file && Masked::path(Path::new(&plain)).to_string() == plain
 }
 
 #[cfg(test)]

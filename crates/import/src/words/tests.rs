@@ -1,5 +1,3 @@
-use portcullis_config::message::Masked;
-
 use super::*;
 
 /// The sources of the importers that know keywords.
@@ -45,7 +43,7 @@ fn keywords(source: &'static str) -> Vec<&'static str> {
 
 /// Returns a line as a note shows it, in a file with sections that have these names.
 fn shown(text: &str) -> String {
-    let is_name = |word: &str| ["a", "b", "c", "redis"].contains(&word);
+    let is_name = |word: &str| ["a", "b", "c", "redis", "office"].contains(&word);
     Masked::line(text, |word| is_known(word, is_name), hides_the_rest).to_string()
 }
 
@@ -68,6 +66,11 @@ fn lines_are_shown_as_they_stand() {
         "acl c fc_rcvd_proxy -m bool",
         "bind :6379 ssl crt /etc/haproxy/redis.pem ca-verify-file /etc/ca.pem prefer-client-ciphers no-tlsv13",
         "server a 10.0.0.5:6379 ssl verify none no-send-proxy-v2 socks4 10.0.0.9:1080",
+        "bind :6379 ssl crt redis.pem ca-file certs/ca.pem crl-file ca.crl",
+        "stick-table type ip size 1k expire 10m store gpc0,conn_rate(10s)",
+        "use_backend %[src,map_ip(lands.map,redis)]",
+        "acl office src -f office.lst",
+        "include stream.d/[a-b]*.conf",
         "proxy_bind $remote_addr transparent",
         "limit_conn_zone $binary_remote_addr zone=redis:10m",
         "geo $remote_addr {...}",
@@ -83,7 +86,7 @@ fn lines_are_shown_as_they_stand() {
         ("cluster-secret hash", "cluster-secret ***"),
         ("server a canary:6379", "server a ***"),
         ("canary", "***"),
-        ("use_backend %[src,map_ip(lands.map,redis)]", "use_backend %[src,map_ip(***)"),
+        ("use_backend %[src,map_ip(canary,redis)]", "use_backend %[src,map_ip(***)"),
         ("http-check send hdr Authorization redis", "http-check send ***"),
         ("map $canary $remote_addr", "map *** $remote_addr"),
     ] {
