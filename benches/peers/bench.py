@@ -10,7 +10,7 @@ over, CPU per request what the forwarder costs.
 Parts: cases (redis-benchmark at many settings), growth (cost per request from 1 to 9000 clients), connections
 (connects, refused connects, a thousand connects a second), idle (memory of idle clients), values (512 MiB: some 3 GiB
 of memory are needed), readers (200 clients that never read: 2 GiB), fairness (PINGs beside a million pipelined
-commands), tls.
+commands), tls, cluster (plain clients before three nodes; only where it is asked for).
 """
 
 import argparse
@@ -23,6 +23,7 @@ import time
 from pathlib import Path
 
 import cases
+import cluster
 import connections
 import fairness
 import goals
@@ -36,7 +37,7 @@ import tls
 import values
 
 PARTS = {"cases": cases, "growth": growth, "connections": connections, "idle": idle, "values": values,
-         "readers": readers, "fairness": fairness, "tls": tls}
+         "readers": readers, "fairness": fairness, "tls": tls, "cluster": cluster}
 LEFT_OUT = "left out, "
 QUICK = {"rounds": 1, "scale": 0.02, "clients": [50, 1000], "patience": 2, "quiet": 0.3}
 
@@ -129,7 +130,8 @@ def arguments():
     parser.add_argument("--envoy", default="envoy", metavar="BINARY")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--scale", type=float, default=1.0, help="of the number of requests a round")
-    parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=list(PARTS), metavar="PART")
+    usual = [part for part in PARTS if part != "cluster"]
+    parser.add_argument("--parts", nargs="+", default=usual, choices=list(PARTS), metavar="PART")
     parser.add_argument("--cases", nargs="+", default=list(cases.CASES), choices=list(cases.CASES), metavar="CASE")
     parser.add_argument("--peers", nargs="+", default=peers.DEFAULT, choices=peers.NAMES, metavar="PEER",
                         help=f"of {' '.join(peers.NAMES)}; default: {' '.join(peers.DEFAULT)}")

