@@ -58,8 +58,8 @@ pub(crate) struct Hints {
 pub(crate) struct About {
     /// The newest MOVED of each slot.
     pub(crate) moved: HashMap<u16, Moved>,
-    /// The nodes that refused a connection, lost it, or do not answer.
-    pub(crate) failing: Vec<NodeIndex>,
+    /// The nodes that refused a connection, lost it, or do not answer, each with the first hint about it.
+    pub(crate) failing: Vec<(NodeIndex, Hint)>,
 }
 
 /// Some hints about one upstream, without an order.
@@ -91,13 +91,13 @@ impl Hints {
         self.give(Hint::Moved);
     }
 
-    /// Gives a hint about a node of a cluster: [`Hint::Refused`] or [`Hint::Silent`].
+    /// Gives a hint about a node of a cluster: [`Hint::Refused`], or [`Hint::Silent`] after a second without an answer.
     pub(crate) fn give_about(&self, node: NodeIndex, hint: Hint) {
         if let Ok(mut about) = self.about.try_lock()
             && about.failing.len() < MAX_KEPT
-            && !about.failing.contains(&node)
+            && !about.failing.iter().any(|(known, _)| *known == node)
         {
-            about.failing.push(node);
+            about.failing.push((node, hint));
         }
         self.give(hint);
     }

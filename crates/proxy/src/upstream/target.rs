@@ -117,7 +117,8 @@ impl Target {
         self.hints.give_moved(moved);
     }
 
-    /// Tells the watcher of a cluster that a node refuses connections or does not answer.
+    /// Tells the watcher of a cluster that a node refuses connections ([`Hint::Refused`]), or has not answered for a second
+    /// ([`Hint::Silent`]).
     #[expect(dead_code, reason = "no session uses clusters yet")]
     pub(crate) fn hint_about(&self, node: NodeIndex, hint: Hint) {
         self.hints.give_about(node, hint);

@@ -104,8 +104,13 @@ impl Follower {
     /// Takes hints of sessions and health checks.
     pub(crate) fn hinted(&mut self, given: &Given, now: Instant) {
         if let Some(map) = self.survey.map() {
-            for node in given.about.failing.iter().filter_map(|index| map.node(*index)) {
-                self.health.fails(node.id(), now);
+            for (node, hint) in
+                given.about.failing.iter().filter_map(|(index, hint)| Some((map.node(*index)?, hint)))
+            {
+                match hint {
+                    Hint::Silent => self.health.is_silent(node.id(), now),
+                    _ => self.health.fails(node.id(), now),
+                }
             }
         }
         if given.has(Hint::Refused) || given.has(Hint::Silent) {

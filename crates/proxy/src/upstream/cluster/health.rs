@@ -84,6 +84,15 @@ impl Health {
         self.failing.entry(node.into()).or_insert(Failing { since: now, next: now, is_down: false });
     }
 
+    /// Records that a session has waited for an answer for a second. The node is down unless it answers a probe soon.
+    pub(crate) fn is_silent(&mut self, node: &str, now: Instant) {
+        self.fails(node, now);
+        let waited = PATIENCE.saturating_sub(RETRY);
+        if let (Some(failing), Some(since)) = (self.failing.get_mut(node), now.checked_sub(waited)) {
+            failing.since = failing.since.min(since);
+        }
+    }
+
     /// Returns the state of a node.
     pub(crate) fn of(&self, node: &str) -> NodeHealth {
         match self.failing.get(node) {
@@ -120,10 +129,13 @@ impl Health {
     /// Returns the nodes to probe now. `all` are the nodes of the map.
     pub(crate) fn due<'n>(&mut self, all: &[&'n str], now: Instant) -> Vec<&'n str> {
         let mut due = Vec::new();
+        // If many nodes fail at once, as after the loss of a network, each has to wait for the others.
+        let retry = RETRY * u32::try_from(self.failing.len().div_ceil(MOST)).unwrap_or(u32::MAX);
         for node in all {
             if let Some(failing) = self.failing.get_mut(*node).filter(|failing| now >= failing.next) {
-                failing.next = now + RETRY;
-                due.push(*node);
+                let has_turn = due.len() < MOST;
+                failing.next = now + if has_turn { retry } else { RETRY };
+                due.extend(has_turn.then_some(*node));
             }
         }
         if now >= self.look && !all.is_empty() {
@@ -172,6 +184,20 @@ mod tests {
         assert!(!health.has_failing());
     }
 
+    /// Its clients have waited long enough.
+    #[test]
+    fn a_node_that_sessions_find_silent_is_down_after_one_probe() {
+        let start = Instant::now() + PATIENCE;
+        let mut health = Health::new(start);
+        health.is_silent("a", start);
+        assert_eq!(health.due(&NODES, start), ["a"]);
+        assert!(health.tick(start).is_empty() && health.next() == start + RETRY);
+        assert_eq!(health.tick(start + RETRY), [Box::from("a")]);
+        health.is_silent("b", start);
+        health.answers("b");
+        assert!(health.tick(start + RETRY).is_empty());
+    }
+
     #[test]
     fn a_node_that_answers_in_time_was_never_down() {
         let start = Instant::now();
@@ -204,6 +230,12 @@ mod tests {
         let nodes: Vec<&str> = names.iter().map(String::as_str).collect();
         let mut health = Health::new(start);
         assert_eq!(health.due(&nodes, start + LOOK).len(), MOST);
+        nodes.iter().for_each(|node| health.fails(node, start + LOOK));
+        let mut probes = 0;
+        for quarter in 1..=64 {
+            probes += health.due(&nodes, start + LOOK + RETRY * quarter).len();
+        }
+        assert_eq!(probes, nodes.len(), "each of them once in 16 s");
     }
 
     #[test]

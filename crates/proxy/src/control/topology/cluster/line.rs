@@ -268,3 +268,21 @@ fn refusal(line: &[u8]) -> NoAnswer {
 fn not_redis() -> Fault {
     Fault::Answer(Reason::NotRedis)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_refusal_has_its_meaning() {
+        let kind = |line: &[u8]| refusal(line).kind();
+        assert!(matches!(refusal(b"ERR This instance has cluster support disabled"), NoAnswer::NoCluster));
+        assert!(matches!(
+            refusal(b"NOPERM User app has no permissions to run the 'cluster|slots' command"),
+            NoAnswer::Forbidden
+        ));
+        assert_eq!(kind(b"NOAUTH Authentication required."), UpstreamErrorKind::Auth);
+        assert_eq!(kind(b"LOADING Redis is loading the dataset in memory"), UpstreamErrorKind::Loading);
+        assert_eq!(kind(b"ERR unknown command 'CLUSTER'"), UpstreamErrorKind::Protocol);
+    }
+}

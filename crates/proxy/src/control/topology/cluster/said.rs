@@ -7,6 +7,7 @@ use portcullis_config::{Address, Upstream};
 use portcullis_session::cluster::{Kept, Map, Node, Role};
 
 use super::line::NoAnswer;
+use crate::metrics::UpstreamErrorKind;
 use crate::upstream::cluster::survey::{Outcome, Reason};
 use crate::upstream::health::fault::{Fault, Subject};
 
@@ -21,8 +22,8 @@ const MAX_REMEMBERED: usize = 8192;
 pub(super) struct Said {
     upstream: String,
     subject: Subject,
-    /// The fault of each address that was logged.
-    faults: HashMap<Address, String>,
+    /// The kind of the fault of each address that was logged. A node that hangs fails in several words.
+    faults: HashMap<Address, UpstreamErrorKind>,
     /// The names that could not be looked up.
     unresolved: HashMap<Box<str>, Arc<str>>,
     /// The reason why the last rounds were not used, how many there were, and whether it was logged.
@@ -57,15 +58,14 @@ impl Said {
                 format!("the answer of {node} is not used: {failed}; check the version and the state of that server")
             }
         });
-        self.told(node, text);
+        self.told(node, text.zip(failed.map(NoAnswer::kind)));
     }
 
     /// Logs a probe that failed, and the end of that.
     pub(super) fn probed(&mut self, node: &Address, failed: Option<&Fault>) {
-        let text = failed.map(|fault| self.fault(node, fault));
         // A probe that succeeds does not end what a question has found.
-        if text.is_some() {
-            self.told(node, text);
+        if let Some(fault) = failed {
+            self.told(node, Some((self.fault(node, fault), fault.kind())));
         }
     }
 
@@ -128,15 +128,15 @@ impl Said {
         format!("cannot ask node {node}: {fault}; {}", fault.advice_about(&self.subject))
     }
 
-    fn told(&mut self, node: &Address, text: Option<String>) {
+    fn told(&mut self, node: &Address, fault: Option<(String, UpstreamErrorKind)>) {
         let upstream = &self.upstream;
-        match text {
-            Some(text) if self.faults.get(node) != Some(&text) => {
-                tracing::warn!(%upstream, "{text}");
+        match fault {
+            Some((text, kind)) if self.faults.get(node) != Some(&kind) => {
+                tracing::warn!(%upstream, %kind, "{text}");
                 if self.faults.len() >= MAX_REMEMBERED {
                     self.faults.clear();
                 }
-                self.faults.insert(node.clone(), text);
+                self.faults.insert(node.clone(), kind);
             }
             None if self.faults.remove(node).is_some() => {
                 tracing::info!(%upstream, "node {node} answers again");

@@ -110,12 +110,12 @@ fn the_name_for_the_certificate() {
 }
 
 #[test]
-fn a_node_that_a_session_finds_silent_is_probed_and_then_down() {
+fn a_node_that_refuses_a_session_is_probed_and_then_down() {
     let mut scene = Scene::new(&["192.0.2.1:7000"], "", answer("192.0.2.1:7000", ""));
     assert_eq!(scene.is_down(), Some(false));
     let index = scene.follower.map().and_then(|map| map.with_id(ID)).expect("the node").index();
     let hints = Hints::default();
-    hints.give_about(index, Hint::Silent);
+    hints.give_about(index, Hint::Refused);
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let given = runtime.block_on(hints.taken());
     scene.follower.hinted(&given, scene.now);
