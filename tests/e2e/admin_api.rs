@@ -14,9 +14,10 @@ use serde_json::{Value, json};
 
 use crate::reload::{BASE, assert_admits, edit};
 
-const READ: [&str; 8] = [
+const READ: [&str; 9] = [
     "/openapi.json",
     "/api/status",
+    "/api/upstreams",
     "/api/clients",
     "/api/sources",
     "/api/config",

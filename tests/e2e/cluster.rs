@@ -1,3 +1,4 @@
 //! Upstreams that are clusters: real nodes, slots that move, and failovers.
 
+mod scripted;
 mod watch;

@@ -1,5 +1,6 @@
 //! `test-connection`: each step of a connection, and what to do about each failure.
 
+mod clusters;
 mod listeners;
 mod modes;
 mod sentinels;

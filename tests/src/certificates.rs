@@ -118,6 +118,13 @@ impl Leaf {
         leaf
     }
 
+    /// Returns a certificate that servers also present to each other, as the nodes of a cluster do.
+    pub fn peer(names: &[&str]) -> Self {
+        let mut leaf = Self::server(names);
+        leaf.params.extended_key_usages.push(ExtendedKeyUsagePurpose::ClientAuth);
+        leaf
+    }
+
     pub fn client(name: &str) -> Self {
         let mut leaf = Self::new(&[], ExtendedKeyUsagePurpose::ClientAuth);
         leaf.params.distinguished_name.push(DnType::CommonName, name);

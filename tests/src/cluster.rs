@@ -7,6 +7,7 @@ use crate::certificates::{Authority, Leaf, Pair};
 use crate::client::Client;
 use crate::gate::GateBuilder;
 use crate::redis::Redis;
+use crate::reply::Reply;
 use crate::wait::eventually;
 
 /// The beginning of the address of each node.
@@ -38,14 +39,14 @@ impl ClusterBuilder {
         let authority = Authority::new("nodes");
         let names: Vec<String> = (0..MOST).map(|number| ip(number).to_string()).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        self.tls = Some((authority.issue(Leaf::server(&names)), authority.pem()));
+        self.tls = Some((authority.issue(Leaf::peer(&names)), authority.pem()));
         self
     }
 
     /// Allows TCP only with TLS, with a certificate that has these names and no address.
     pub fn tls_for(mut self, names: &[&str]) -> Self {
         let authority = Authority::new("nodes");
-        self.tls = Some((authority.issue(Leaf::server(names)), authority.pem()));
+        self.tls = Some((authority.issue(Leaf::peer(names)), authority.pem()));
         self
     }
 
@@ -103,13 +104,6 @@ fn ip(number: u8) -> IpAddr {
     Ipv4Addr::new(127, 0, 2, number + 1).into()
 }
 
-/// Returns the first address behind the proxy in some bytes, with what stands around it.
-pub fn inner_address(bytes: &[u8]) -> Option<String> {
-    let at = bytes.windows(INNER.len()).position(|part| part == INNER.as_bytes())?;
-    let around = &bytes[at.saturating_sub(40)..bytes.len().min(at + 40)];
-    Some(String::from_utf8_lossy(around).escape_debug().to_string())
-}
-
 pub struct Cluster {
     nodes: Vec<Node>,
     builder: ClusterBuilder,
@@ -146,7 +140,8 @@ impl Cluster {
         if let Some((_, ca)) = &self.builder.tls {
             gate = gate.file("ca.pem", ca);
         }
-        let gate = gate.upstream(&format!("cluster: {{nodes: [{}]}}", nodes.join(", ")));
+        let hidden = (0..self.nodes.len()).map(|node| self.address(node));
+        let gate = gate.upstream(&format!("cluster: {{nodes: [{}]}}", nodes.join(", "))).hides(hidden);
         self.builder.password.iter().fold(gate, |gate, password| gate.password(password))
     }
 
@@ -206,6 +201,8 @@ impl Cluster {
         let index = self.start_node();
         self.meet(self.running(), index);
         self.await_members(self.members());
+        // A node that has just started serves no slot for two seconds.
+        self.await_ok();
         index
     }
 
@@ -295,17 +292,20 @@ impl Cluster {
     /// Moves some keys of a slot. Returns how many.
     pub fn move_keys(&self, slot: u16, from: usize, to: usize) -> usize {
         let mut source = self.node(from).control();
-        let keys = source.call(&format!("CLUSTER GETKEYSINSLOT {slot} {KEYS}")).to_string();
-        let keys: Vec<&str> =
-            keys.trim_matches(['[', ']']).split(' ').filter(|key| !key.is_empty()).collect();
+        let reply = source.call(&format!("CLUSTER GETKEYSINSLOT {slot} {KEYS}"));
+        let keys: Vec<String> = reply.items().iter().map(Reply::text).collect();
         if keys.is_empty() {
             return 0;
         }
-        let to = self.address(to).to_string().replace(':', " ");
-        let login = self.builder.password.as_ref().map(|password| format!("AUTH {password} "));
-        let command =
-            format!("MIGRATE {to} \"\" 0 5000 {}KEYS {}", login.unwrap_or_default(), keys.join(" "));
-        let reply = source.call(&command).text();
+        let address = self.address(to).to_string();
+        let (host, port) = address.split_once(':').expect("an IPv4 address with a port");
+        let mut command = vec!["MIGRATE", host, port, "", "0", "5000"];
+        command.extend(self.builder.password.iter().flat_map(|password| ["AUTH", password]));
+        command.push("KEYS");
+        command.extend(keys.iter().map(String::as_str));
+        let command: Vec<&[u8]> = command.into_iter().map(str::as_bytes).collect();
+        source.send_args(&command);
+        let reply = source.recv().text();
         assert!(reply == "OK" || reply == "NOKEY", "{reply}");
         keys.len()
     }

@@ -114,7 +114,8 @@ impl GateBuilder {
     /// Returns whether clients must not read the addresses behind the proxy.
     fn is_hidden(&self) -> bool {
         let presents = |line: &String| line.starts_with("present_as") && line != "present_as: [standalone]";
-        self.listener.iter().any(presents) || self.upstream.iter().any(|line| line.starts_with("sentinel:"))
+        let moves = |line: &String| line.starts_with("sentinel:") || line.starts_with("cluster:");
+        self.listener.iter().any(presents) || self.upstream.iter().any(moves)
     }
 
     /// Adds a line at the top level, such as `groups: {office: [127.0.0.1]}`.

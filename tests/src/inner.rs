@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
-/// The beginning of every address behind the proxy that differs from the proxy's own.
-pub const INNER: &str = "127.0.1.";
+/// The beginnings of every address behind the proxy that differs from the proxy's own: those of
+/// [`Masters`](crate::Masters) and of a [`Cluster`](crate::Cluster).
+const INNER: [&str; 2] = ["127.0.1.", crate::cluster::INNER];
 
 /// The number of bytes that are kept between two reads. No address with the text around it is longer.
 const KEPT: usize = 128;
@@ -55,7 +56,7 @@ pub(crate) struct Search {
 impl Search {
     /// Makes a search, if the peer is a proxy that hides addresses.
     pub(crate) fn of(peer: SocketAddr) -> Option<Self> {
-        if peer.to_string().starts_with(INNER) {
+        if INNER.iter().any(|inner| peer.to_string().starts_with(inner)) {
             return None;
         }
         let inner = Arc::clone(hiding().get(&peer.port())?);
@@ -85,7 +86,7 @@ impl Inner {
             let is_whole = at + length < bytes.len();
             let number =
                 std::str::from_utf8(&bytes[*at..at + length]).ok().and_then(|text| text.parse().ok());
-            bytes[*at..].starts_with(INNER.as_bytes())
+            INNER.iter().any(|inner| bytes[*at..].starts_with(inner.as_bytes()))
                 || is_whole
                     && number.is_some_and(|number| self.ports.contains(&number))
                     && is_port(&bytes[..*at], &bytes[at + length..])
@@ -123,6 +124,7 @@ mod tests {
     fn every_form_of_an_address_is_found() {
         for text in [
             "$11\r\n127.0.1.4:1\r\n",
+            "$11\r\n127.0.2.4:1\r\n",
             "-MOVED 1 127.0.0.1:12345\r\n",
             "-MOVED 1 [::1]:12345\r\n",
             "$60\r\nslave0:ip=redis,port=12345,state=online\r\n",

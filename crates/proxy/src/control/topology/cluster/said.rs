@@ -26,7 +26,7 @@ pub(super) struct Said {
     faults: HashMap<Address, UpstreamErrorKind>,
     /// The names that could not be looked up.
     unresolved: HashMap<Box<str>, Arc<str>>,
-    /// The reason why the last rounds were not used, how many there were, and whether it was logged.
+    /// The reason why the last rounds were not used, and how many these are.
     kept: Option<(Reason, u32)>,
     map: Option<Arc<Map>>,
 }
