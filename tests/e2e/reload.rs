@@ -2,6 +2,7 @@
 
 mod changes;
 mod cut;
+mod cut_yaml;
 mod refused;
 mod watched;
 

@@ -28,6 +28,7 @@ mod scope;
 mod scripts;
 mod secret;
 mod select;
+mod settings;
 pub mod tls;
 mod validate;
 mod value;
@@ -55,7 +56,7 @@ pub use presentation::{Announced, Presentation};
 pub use problem::{Problem, Severity};
 pub use scope::LoadOptions;
 pub use scripts::ScriptLogin;
-pub use version::{ConfigFile, Doubt, FileId};
+pub use version::{ConfigFile, Doubt, FileId, Loss};
 
 /// The JSON Schema (draft 7) of a configuration file, with a description of each key, for editors.
 pub const SCHEMA: &str = include_str!("schema.json");

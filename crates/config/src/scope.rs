@@ -16,7 +16,8 @@ use super::breaks::OddCharacter;
 use super::origin::{Document, Origin};
 use super::problem::{Position, Problems};
 pub(super) use super::version::MAX_TEXT_FILE;
-use super::version::{ConfigFile, Doubt, FileId, Predecessor, Version};
+use super::settings::Settings;
+use super::version::{ConfigFile, Doubt, FileId, Predecessor, Version, Yaml};
 use crate::input::Input;
 use crate::lock::{self, READER_WAITS};
 use crate::message::{Harmless, Masked, Message, message};
@@ -245,6 +246,34 @@ impl Scope {
             return None;
         }
         Some(text)
+    /// Reads the text of a YAML file, as [`Self::read_lines`] does. It is an error if the file was cut after a line: YAML
+    /// has no end, so what is left is often a whole configuration that refuses less.
+    pub(super) fn read_yaml(&mut self, path: &Path, mention: &Position) -> Option<String> {
+        let text = self.read_lines(path, MAX_YAML_FILE, mention)?;
+        let Some(source) = self.sources.iter_mut().find(|source| source.path == path) else {
+            return Some(text);
+        };
+        let before = self.options.before.as_ref();
+        // An empty list may be intended.
+        if let Some(last) =
+            before.and_then(|before| before.cut_at(source, &text)).filter(|_| !text.is_empty())
+        {
+            let end = last_line(path, &text);
+            let message = message!(
+                "the file ends on line {}, and the version in force has {} lines and begins with the same text: the \
+                 rest may have been cut",
+                end.line,
+                last
+            );
+            self.problems.error(&end, message, WHOLE_YAML);
+            return None;
+        }
+        if let Some(version) = &mut source.version {
+            version.yaml = Some(Yaml::new(&text));
+        }
+        Some(text)
+    }
+
     }
 
     /// Warns of a plain-text list that ends within a line: nothing else shows that the rest is missing.
@@ -281,6 +310,14 @@ impl Scope {
         self.options
             .before
             .as_ref()
+    /// Sets the settings that the main file has.
+    pub(super) fn set_settings(&mut self, path: &Path, settings: Settings) {
+        let version = self.sources.iter_mut().find(|source| source.path == path);
+        if let Some(version) = version.and_then(|source| source.version.as_mut()) {
+            version.settings = Arc::new(settings);
+        }
+    }
+
             .zip(source)
             .is_some_and(|(before, source)| before.has_lost_newline(source))
     }
@@ -331,6 +368,10 @@ fn hint_for_bytes(path: &Path, bytes: &[u8]) -> Message {
     match (bytes.starts_with(&UNFINISHED), backup.is_file()) {
         (false, _) => "save it as UTF-8".into(),
         (true, true) => message!("an edit of it was interrupted: restore it from {}", Masked::path(&backup)),
+/// The advice about a YAML file that ends too early.
+const WHOLE_YAML: &str = "write the whole file, or write a new file and rename it over this one; if the rest was removed \
+                          on purpose, add a comment as the last line";
+
         (true, false) => "save it as UTF-8; if an edit was interrupted, restore it from your own copy".into(),
     }
 }

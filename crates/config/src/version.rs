@@ -5,16 +5,19 @@
 //! renamed file is another file, with another inode.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::fs::Metadata;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::input::{Input, name_of};
+use crate::settings::Settings;
 
 /// A shorter list may lose any number of entries at once. A person who edits it by hand sees all of it.
 const SHORTEST_LIST: usize = 10;
@@ -103,6 +106,36 @@ pub(super) struct Version {
     is_longer: bool,
     /// The number of entries that the file has, apart from other files that it names.
     pub(super) entries: usize,
+    /// The text of a YAML file.
+    pub(super) yaml: Option<Yaml>,
+    /// The settings of a main file.
+    pub(super) settings: Arc<Settings>,
+}
+
+/// The text of a YAML file, which clones share. It has no secrets, but its comments are not for logs.
+#[derive(Clone)]
+pub(super) struct Yaml(Arc<str>);
+
+impl Yaml {
+    pub(super) fn new(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// Returns the number of the last line, if `new` is the beginning of this text and the rest has a line that is no
+    /// comment.
+    fn cut_at(&self, new: &str) -> Option<usize> {
+        let is_content = |line: &&str| !matches!(line.trim_start().chars().next(), None | Some('#'));
+        let rest = self.0.strip_prefix(new)?;
+        let more = rest.lines().rev().skip_while(|line| !is_content(line)).count();
+        let begins_line = new.is_empty() || new.ends_with('\n');
+        (more > 0).then(|| new.lines().count() + more - usize::from(!begins_line))
+    }
+}
+
+impl fmt::Debug for Yaml {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.0.len())
+    }
 }
 
 impl Version {
@@ -113,7 +146,7 @@ impl Version {
             size: content.len(),
             ends_with_newline: content.ends_with(b"\n"),
             is_longer: false,
-            entries: 0,
+            ..Self::default()
         }
     }
 
@@ -182,7 +215,14 @@ impl Predecessor {
         self.in_place(new).is_some_and(|(old, version)| old.ends_with_newline && !version.ends_with_newline)
     }
 
-    /// Returns why entries may be missing from a file. `None` if there is no sign of that.
+    /// Returns the number of the last line in force, if a YAML file was written in place and the text `new` is only the
+    /// beginning of the one in force.
+    pub(super) fn cut_at(&self, file: &ConfigFile, new: &str) -> Option<usize> {
+        let (old, _) = self.in_place(file)?;
+        old.yaml.as_ref()?.cut_at(new)
+    }
+
+    /// Returns why a part of a file may be missing. `None` if there is no sign of that.
     pub(super) fn doubt(&self, new: &ConfigFile) -> Option<Doubt> {
         let (old, version) = self.in_place(new)?;
         if version.is_longer {
@@ -190,8 +230,11 @@ impl Predecessor {
         }
         let lost = old.entries.saturating_sub(version.entries);
         let shrank = old.entries >= SHORTEST_LIST && lost > old.entries / 2;
-        let shrank = shrank.then_some((old.entries, version.entries));
-        Some(Doubt { path: new.path.clone(), changed: version.changed, shrank })
+        let loss = match shrank {
+            true => Some(Loss::Entries { before: old.entries, after: version.entries }),
+            false => old.settings.lost_in(&version.settings).map(|path| Loss::Setting(path.to_owned())),
+        };
+        Some(Doubt { path: new.path.clone(), changed: version.changed, loss })
     }
 
     /// The versions of a file that was written in place, before and now.
@@ -214,6 +257,20 @@ pub struct Doubt {
     pub path: PathBuf,
     /// The time of its last change, by the clock of its file system.
     pub changed: Option<SystemTime>,
-    /// The number of entries before and now, if the file lost more than half of them.
-    pub shrank: Option<(usize, usize)>,
+    /// The part that is missing, if the version in force has it.
+    pub loss: Option<Loss>,
+}
+
+/// A part of the version in force that a new one does not have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// More than half of its entries.
+    Entries {
+        /// Their number in the version in force.
+        before: usize,
+        /// Their number in the new version.
+        after: usize,
+    },
+    /// A setting with this path, such as `listeners.public.deny`.
+    Setting(String),
 }

@@ -79,7 +79,7 @@ fn a_file_that_was_cut_within_a_line_is_refused() {
             fs::write(files.path(name), text).unwrap();
             let reading = reload(&files, &in_force);
             let shown = problems(&reading).join("\n");
-            if text.ends_with('\n') {
+            if text.ends_with('\n') && name == "abusers.txt" {
                 // Nothing shows that a line is missing.
                 assert!(reading.result.is_ok(), "{name} {cut}: {shown}");
                 continue;
@@ -87,12 +87,83 @@ fn a_file_that_was_cut_within_a_line_is_refused() {
             assert!(reading.result.is_err(), "{name} {cut}: {text:?}");
             if !text.is_empty() {
                 let place = format!("{name}:{}:1: error: ", text.lines().count());
-                assert!(shown.contains(&place) && shown.contains(CUT), "{name} {cut}: {shown}");
+                let why = if text.ends_with('\n') { "the rest may have been cut" } else { CUT };
+                assert!(shown.contains(&place) && shown.contains(why), "{name} {cut}: {shown}");
             }
         }
         fs::write(files.path(name), whole).unwrap();
     }
     assert!(reload(&files, &in_force).result.is_ok());
+}
+
+/// The rules of the listener are its last lines, and each line end is the end of a valid configuration.
+#[test]
+fn a_yaml_file_that_was_cut_after_a_line_is_refused_until_it_is_another() {
+    const LAST: &str = "\
+upstreams: {main: {address: \"127.0.0.1:6379\"}}
+groups:
+  bad: [203.0.113.0/24]
+listeners:
+  - name: public
+    bind: \"127.0.0.1:6380\"
+    upstream: main
+    allow: [192.0.2.0/24]
+    acl: \"@public\"
+    deny: [bad]
+    # the end
+
+";
+    let files = Files::new().with("portcullis.yaml", LAST).with("tmp", "");
+    let path = files.path("portcullis.yaml");
+    let in_force = start(&files);
+    let lines: Vec<&str> = LAST.split_inclusive('\n').collect();
+    for count in 1..lines.len() {
+        fs::write(&path, lines[..count].concat()).unwrap();
+        let reading = reload(&files, &in_force);
+        let shown = problems(&reading).join("\n");
+        if count >= 10 {
+            assert!(reading.result.is_ok(), "only comments are cut: {shown}");
+            continue;
+        }
+        for _ in 0..2 {
+            assert!(reload(&files, &in_force).result.is_err(), "{count}: it stays so");
+        }
+        let place = format!("portcullis.yaml:{count}:1: error: the file ends on line {count}, ");
+        assert!(shown.contains(&place) && shown.contains("has 10 lines"), "{count}: {shown}");
+        assert!(shown.contains("hint: write the whole file, or "), "{count}: {shown}");
+    }
+    let cut = lines[..8].concat();
+    for accepted in [format!("{cut}# the end\n"), format!("# begin\n{cut}"), LAST.to_owned()] {
+        fs::write(&path, &accepted).unwrap();
+        assert!(reload(&files, &in_force).result.is_ok(), "{accepted:?}");
+    }
+    rename(&files, "portcullis.yaml", &cut);
+    assert!(reload(&files, &in_force).result.is_ok(), "a rename");
+    // Without a newline at its end, a file can be cut within a line.
+    rename(&files, "portcullis.yaml", LAST.trim_end());
+    let in_force = start(&files);
+    fs::write(&path, cut.trim_end()).unwrap();
+    let shown = problems(&reload(&files, &in_force)).join("\n");
+    assert!(shown.contains("portcullis.yaml:8:1: error: the file ends on line 8"), "{shown}");
+}
+
+/// A writer that has changed an earlier line can pause as well.
+#[test]
+fn a_file_that_lost_a_setting_in_place_is_doubtful() {
+    let files = files();
+    let in_force = start(&files);
+    let without = YAML.replace(", deny: [abusers]", "");
+    for (text, lost) in [
+        (without.replace("127.0.0.1:6380", "127.0.0.1:6390"), Some("listeners.public.deny")),
+        (YAML.replace("office, listed", "office"), None),
+        (YAML.replace("    - 10.0.0.1\n", ""), None),
+    ] {
+        fs::write(files.path("portcullis.yaml"), text).unwrap();
+        let [doubt] = reload(&files, &in_force).doubts.try_into().unwrap();
+        assert_eq!(doubt.loss, lost.map(|path| Loss::Setting(path.to_owned())));
+    }
+    rename(&files, "portcullis.yaml", &without);
+    assert_eq!(reload(&files, &in_force).doubts, []);
 }
 
 #[test]
@@ -177,7 +248,7 @@ fn a_list_that_lost_most_of_its_entries_in_place_is_doubtful() {
         let in_force = start(&files);
         fs::write(files.path("abusers.txt"), lines(after)).unwrap();
         let [doubt] = reload(&files, &in_force).doubts.try_into().unwrap();
-        assert_eq!(doubt.shrank, shrank.then_some((before, after)));
+        assert_eq!(doubt.loss, shrank.then_some(Loss::Entries { before, after }));
         assert_eq!(doubt.path, files.path("abusers.txt"));
         assert!(doubt.changed.is_some());
         fs::remove_file(files.path("abusers.txt")).unwrap();
@@ -195,10 +266,11 @@ fn entries_of_yaml_files_count_as_well() {
     let files = files().with("listed.yaml", &list).with("portcullis.yaml", format!("{YAML}{own}"));
     let in_force = start(&files);
     fs::write(files.path("listed.yaml"), "- 10.0.0.1\n").unwrap();
-    fs::write(files.path("portcullis.yaml"), YAML).unwrap();
+    fs::write(files.path("portcullis.yaml"), format!("{YAML}# the end\n")).unwrap();
     let doubts = reload(&files, &in_force).doubts;
-    let shrank: Vec<_> = doubts.iter().map(|doubt| doubt.shrank).collect();
-    assert_eq!(shrank, [Some((22, 2)), Some((20, 1))]);
+    let losses: Vec<_> = doubts.into_iter().map(|doubt| doubt.loss).collect();
+    let entries = |before, after| Some(Loss::Entries { before, after });
+    assert_eq!(losses, [entries(22, 2), entries(20, 1)]);
 }
 
 #[test]
@@ -209,7 +281,7 @@ fn a_file_that_only_gained_text_is_not_doubtful() {
     assert_eq!(reload(&files, &in_force).doubts, []);
     fs::write(files.path("abusers.txt"), format!("203.0.113.67\n{ABUSERS}")).unwrap();
     let [doubt] = reload(&files, &in_force).doubts.try_into().unwrap();
-    assert_eq!(doubt.shrank, None);
+    assert_eq!(doubt.loss, None);
     fs::write(files.path("abusers.txt"), ABUSERS).unwrap();
     assert_eq!(reload(&files, &in_force).doubts, []);
 }

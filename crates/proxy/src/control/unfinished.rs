@@ -1,16 +1,16 @@
-//! Waiting for the writer of a list: half a list that is taken admits addresses that neither the old list nor the new
-//! one admits.
+//! Waiting for the writer of a file: half a list that is taken admits addresses that neither the old list nor the new
+//! one admits, and so does a configuration without one of its settings.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
-use portcullis_config::Doubt;
+use portcullis_config::{Doubt, Loss};
 use tokio::time::sleep;
 
 use super::watch::Writers;
 
-/// A list that lost most of its entries is taken once it has not changed for this long. A program that rewrites it
+/// A list that lost most of its entries, or a file that lost a setting, is taken once it has not changed for this long. A program that rewrites it
 /// pauses for less, as a rule; a person who cleared it waits a moment.
 const STILL_FOR: Duration = Duration::from_secs(5);
 
@@ -80,7 +80,7 @@ impl Unfinished {
         let now = Instant::now();
         for doubt in doubts {
             let left = STILL_FOR.saturating_sub(self.still_for(doubt, now));
-            let until = match doubt.shrank {
+            let until = match doubt.loss {
                 Some(_) => Until::Still,
                 None if writers.has_open(&doubt.path) => Until::Closed,
                 None => continue,
@@ -108,16 +108,19 @@ impl Unfinished {
     }
 
     fn tell(&mut self, doubt: &Doubt) {
-        if self.told.iter().any(|told| (&told.path, told.shrank) == (&doubt.path, doubt.shrank)) {
+        if self.told.iter().any(|told| (&told.path, &told.loss) == (&doubt.path, &doubt.loss)) {
             return;
         }
         let (list, seconds) = (doubt.path.display(), STILL_FOR.as_secs());
-        match doubt.shrank {
-            Some((before, after)) => {
-                let (before, after) = (grouped(before), grouped(after));
+        match &doubt.loss {
+            Some(Loss::Entries { before, after }) => {
+                let (before, after) = (grouped(*before), grouped(*after));
                 tracing::warn!(
                     "reload waits {seconds} s, because list {list} shrank from {before} to {after} entries"
                 );
+            }
+            Some(Loss::Setting(path)) => {
+                tracing::warn!("reload waits {seconds} s, because {list} no longer has all of {path}");
             }
             None => tracing::info!("reload waits up to {seconds} s, because a program still writes {list}"),
         }

@@ -126,7 +126,22 @@ fn a_reader_never_finds_half_a_file() {
         }
         done.store(true, Ordering::Relaxed);
     });
-    assert_eq!(fs::read_to_string(scene.path("groups/list.yaml")).unwrap(), "- 192.0.2.1\n");
+    // The empty line is there because the text is the beginning of the one before.
+    assert_eq!(fs::read_to_string(scene.path("groups/list.yaml")).unwrap(), "- 192.0.2.1\n\n");
+}
+
+/// A reload takes the file that an edit wrote in place without the last entry.
+#[test]
+fn a_shorter_yaml_file_is_not_taken_for_a_cut_one() {
+    let scene = Scene::new("list.yaml", "- 192.0.2.1\n- 192.0.2.2\n\n- 192.0.2.3\n");
+    let mut in_force = crate::read(&scene.config(), &options()).sources;
+    for gone in ["192.0.2.3", "192.0.2.2"] {
+        scene.plan(&format!("remove {gone}")).unwrap().apply(Method::InPlace).unwrap();
+        let options = options().after(&in_force, &in_force, std::collections::HashMap::new());
+        let reading = crate::read(&scene.config(), &options);
+        assert!(reading.result.is_ok(), "{:?}", reading.result);
+        in_force = reading.sources;
+    }
 }
 
 #[test]

@@ -1,7 +1,8 @@
 use super::*;
 
 fn doubt(changed: Option<SystemTime>, shrank: Option<(usize, usize)>) -> Doubt {
-    Doubt { path: "list.txt".into(), changed, shrank }
+    let loss = shrank.map(|(before, after)| Loss::Entries { before, after });
+    Doubt { path: "list.txt".into(), changed, loss }
 }
 
 #[test]
@@ -16,6 +17,14 @@ fn a_shrunken_list_is_waited_for_until_it_is_old_enough() {
         assert!(matches!(&look, Look::Wait(_, left, Until::Still) if *left > STILL_FOR / 2), "{look:?}");
     }
     assert_eq!(unfinished.told, [fresh], "told once");
+}
+
+#[test]
+fn a_file_that_lost_a_setting_is_waited_for() {
+    let loss = Some(Loss::Setting("listeners.public.deny".to_owned()));
+    let fresh = Doubt { loss, ..doubt(Some(SystemTime::now()), None) };
+    let look = Unfinished::new().look(&[fresh], &Writers::default());
+    assert!(matches!(look, Look::Wait(_, _, Until::Still)), "{look:?}");
 }
 
 #[test]
