@@ -2,6 +2,7 @@
 
 mod export;
 mod first_run;
+mod loops;
 mod ready;
 
 use std::path::Path;

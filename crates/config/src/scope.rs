@@ -12,6 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use portcullis_acl::UnixSeconds;
 use sha2::{Digest, Sha256};
 
+use super::address::Address;
 use super::breaks::OddCharacter;
 use super::origin::{Document, Origin};
 use super::problem::{Position, Problems};
@@ -161,6 +162,8 @@ pub(super) struct Scope {
     pub(super) own_entries: usize,
     /// The addresses to listen on, and their places.
     pub(super) binds: Vec<(Local, Position)>,
+    /// The addresses to connect to, of upstreams and sentinels, and their places.
+    pub(super) targets: Vec<(Address, Position)>,
     /// The place of the audit output.
     pub(super) audit: Option<Position>,
     /// Files of secrets that are not read.
@@ -179,6 +182,7 @@ impl Scope {
             sources: Vec::new(),
             own_entries: 0,
             binds: Vec::new(),
+            targets: Vec::new(),
             audit: None,
             unread: Vec::new(),
         }

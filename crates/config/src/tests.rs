@@ -4,6 +4,7 @@ mod documents;
 mod golden;
 mod hostile;
 mod lists;
+mod loops;
 mod mistakes;
 mod paths;
 mod schema;
@@ -208,7 +209,7 @@ fn the_wildcard_of_ipv6_leaves_ipv4_to_those_who_bind_it() {
     let v6only = |binds: &str, admin: &str| -> Vec<bool> {
         let text = format!(
             "listeners: [{{name: a, bind: [{binds}], upstream: main, allow: [10.0.0.1]}}]\n\
-             upstreams: {{main: {{address: \"127.0.0.1:6379\"}}}}\nadmin: {admin}\n"
+             upstreams: {{main: {{address: \"127.0.0.1:6399\"}}}}\nadmin: {admin}\n"
         );
         let config = Files::new().with("portcullis.yaml", text).config();
         let only = |bind: &Bind| matches!(bind, Bind::Tcp { v6only: true, .. });

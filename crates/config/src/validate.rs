@@ -3,6 +3,7 @@
 mod bind;
 mod groups;
 mod listeners;
+mod loops;
 mod rules;
 mod service;
 mod tls;

@@ -15,6 +15,7 @@ use portcullis_acl::{Access, PolicyBuilder};
 use self::settings::Settings;
 use super::bind;
 use super::groups::{Closed, Groups};
+use super::loops;
 use super::upstreams::Upstreams;
 use super::users::Users;
 use crate::address::{AdminBind, Bind};
@@ -79,6 +80,7 @@ pub(super) fn read<'n>(
     }
     listeners.check_names(parts.scope);
     listeners.bind(admin, parts.scope);
+    loops::report(admin, parts.scope);
     listeners.meet_presentations(parts.scope);
     listeners
 }

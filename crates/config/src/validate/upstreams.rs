@@ -262,7 +262,10 @@ fn addresses(node: &Node, scope: &mut Scope) -> Option<Vec<Address>> {
                 let message = message!("{} is listed twice", address);
                 scope.problems.error(&item.place, message, "remove one of them");
             }
-            Some(address) => addresses.push(address),
+            Some(address) => {
+                scope.targets.push((address.clone(), item.place.clone()));
+                addresses.push(address);
+            }
             None => {}
         }
     }

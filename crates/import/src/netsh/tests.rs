@@ -101,9 +101,9 @@ fn other_languages_keep_what_counts() {
 fn commands_of_a_script() {
     let imported = imported(
         Format::Netsh,
-        "netsh interface portproxy add v4tov4 listenaddress=0.0.0.0 listenport=6379 connectaddress=10.0.0.5\nnetsh interface portproxy add v6tov6 listenport=7000\n",
+        "netsh interface portproxy add v4tov4 listenaddress=0.0.0.0 listenport=6379 connectaddress=10.0.0.5\nnetsh interface portproxy add v6tov6 listenport=7000 connectport=7001\n",
     );
-    assert_eq!(shape(&imported), ["0.0.0.0:6379 -> 10.0.0.5:6379", "[::]:7000 -> [::1]:7000"]);
+    assert_eq!(shape(&imported), ["0.0.0.0:6379 -> 10.0.0.5:6379", "[::]:7000 -> [::1]:7001"]);
 }
 
 #[test]

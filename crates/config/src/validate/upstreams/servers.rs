@@ -83,7 +83,9 @@ impl Kind {
         scope: &mut Scope,
     ) -> Option<Address> {
         let text = value::text(node, what, &mut scope.problems)?;
-        self.tcp(text, &node.place, no_port, scope)
+        let address = self.tcp(text, &node.place, no_port, scope)?;
+        scope.targets.push((address.clone(), node.place.clone()));
+        Some(address)
     }
 
     /// `no_port`: the hint where the port is missing.
