@@ -18,7 +18,7 @@ use compile::members;
 
 pub use admitted::AdmittedNetwork;
 pub use builder::{Access, ListId, PolicyBuilder, Shadow, TooMany};
-pub use changes::{ChangeKind, ChangedEntries, ChangedEntry, GroupChange, Whose};
+pub use changes::{ChangeKind, ChangedEntries, ChangedEntry, GroupChange, MovedEnd, MovedEnds, Whose};
 pub use group::Group;
 
 /// The built-in group that contains peers on a unix socket.

@@ -430,3 +430,27 @@ fn a_socket_file_has_its_mode() {
     assert_eq!(gate.reload_with(&edit(&yaml, "'unix:{dir}/gate.sock'", bind))["result"], "rejected");
     Client::unix(&path).assert_reply("PING", "+PONG");
 }
+
+/// An entry that gets another end is not lost meanwhile, and no client is disconnected.
+#[test]
+fn an_entry_with_another_end() {
+    let redis = Redis::plain();
+    let gate = start(&redis, BASE);
+    let mut stays = assert_admits(&gate, "127.0.0.1");
+    let until = |end: &str| edit(BASE, "[127.0.0.1]", &format!("[{{cidr: 127.0.0.1, until: '{end}'}}]"));
+    let report = gate.apply(&until("2999-12-31T18:00:00Z"));
+    let group = &report["groups"][0];
+    assert_eq!(
+        (&group["gained"], &group["lost"], &group["changed"]),
+        (&0.into(), &0.into(), &1.into()),
+        "{report}"
+    );
+    assert_eq!(texts(&group["changed_entries"]), ["127.0.0.1 until 2999-12-31T18:00:00Z (was never)"]);
+    assert_eq!(report["cut"], 0, "{report}");
+    gate.apply(&until("2998-12-31T18:00:00Z"));
+    gate.assert_log(
+        "reload: group changed group=office gained=0 lost=0 changed=1 \
+         ends=127.0.0.1 until 2998-12-31T18:00:00Z (was 2999-12-31T18:00:00Z)",
+    );
+    stays.assert_reply("PING", "+PONG");
+}

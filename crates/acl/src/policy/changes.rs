@@ -19,6 +19,8 @@ pub struct GroupChange {
     pub gained: ChangedEntries,
     /// Entries that were removed.
     pub lost: ChangedEntries,
+    /// Entries that have another end.
+    pub moved: MovedEnds,
 }
 
 /// The group or list to which entries belong.
@@ -71,15 +73,35 @@ pub struct ChangedEntry {
     pub until: Option<UnixSeconds>,
 }
 
+/// The number of entries with another end, and the first of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MovedEnds {
+    /// The number of all these entries.
+    pub count: usize,
+    /// The first of them: IPv4, then IPv6, each in ascending order.
+    pub first: Vec<MovedEnd>,
+}
+
+/// An entry with another end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MovedEnd {
+    /// The entry as text.
+    pub entry: String,
+    /// The end in the old policy; `None`: it had none.
+    pub before: Option<UnixSeconds>,
+    /// The end in the new policy; `None`: it has none.
+    pub now: Option<UnixSeconds>,
+}
+
 impl Policy {
     /// Returns the entries that the groups and lists of this policy gained and lost since `old`. Lists at most `most`
     /// entries of each kind.
     ///
     /// Groups are matched by name, and lists by the name of their listener or user. The comparison covers only the
-    /// own content of a group or list: networks, each with its expiry, and names of other groups. So an entry with a
-    /// changed `until` is both lost and gained, and an entry with a changed note is neither. Changes of an included
-    /// group are not repeated for the groups that include it. The result has the groups and lists of this policy in
-    /// their order, then the removed ones.
+    /// own content of a group or list: networks, each with its expiry, and names of other groups. An entry with a
+    /// changed `until` is in `moved` only, and an entry with a changed note is nowhere. Changes of an included group are
+    /// not repeated for the groups that include it. The result has the groups and lists of this policy in their order,
+    /// then the removed ones.
     pub fn changes_since(&self, old: &Self, most: usize) -> Vec<GroupChange> {
         let mut comparison = Comparison { old, new: self, most, known: HashMap::new() };
         let mut before: HashMap<Whose, Written<'_>> = old.written().collect();
@@ -179,8 +201,13 @@ impl<K: Copy> Line<K> {
     }
 }
 
-/// The gained entries and the lost entries.
-type Difference = (ChangedEntries, ChangedEntries);
+/// The difference between the addresses of two lists.
+#[derive(Clone, Default)]
+struct Difference {
+    gained: ChangedEntries,
+    lost: ChangedEntries,
+    moved: MovedEnds,
+}
 
 struct Comparison<'p> {
     old: &'p Policy,
@@ -209,15 +236,16 @@ impl<'p> Comparison<'p> {
         let ((old_own, old_groups), (new_own, new_groups)) = (parts(old), parts(new));
         let mut gained = self.names(&new_groups, &old_groups);
         let mut lost = self.names(&old_groups, &new_groups);
-        let (more_gained, more_lost) = self.addresses(old_own, new_own);
-        gained.append(more_gained, self.most);
-        lost.append(more_lost, self.most);
-        let same = gained.count == 0 && lost.count == 0;
+        let addresses = self.addresses(old_own, new_own);
+        gained.append(addresses.gained, self.most);
+        lost.append(addresses.lost, self.most);
+        let moved = addresses.moved;
+        let same = gained.count == 0 && lost.count == 0 && moved.count == 0;
         let group = matches!(whose, Whose::Group(_));
         if same && (fate == ChangeKind::Changed || !group) {
             return None;
         }
-        Some(GroupChange { whose, fate, gained, lost })
+        Some(GroupChange { whose, fate, gained, lost, moved })
     }
 
     /// Returns the names in one list that the other list does not have.
@@ -230,11 +258,10 @@ impl<'p> Comparison<'p> {
     fn addresses(&mut self, old: Vec<GroupId>, new: Vec<GroupId>) -> Difference {
         let (was, is, most) = (self.old, self.new, self.most);
         let difference = self.known.entry((old, new)).or_insert_with_key(|(old, new)| {
-            let mut gained = Gathered { policy: is, most, changed: ChangedEntries::default() };
-            let mut lost = Gathered { policy: was, most, changed: ChangedEntries::default() };
-            compare(was.lines_v4(old), is.lines_v4(new), Which::V4, &mut lost, &mut gained);
-            compare(was.lines_v6(old), is.lines_v6(new), Which::V6, &mut lost, &mut gained);
-            (gained.changed, lost.changed)
+            let mut gathered = Gathered { old: was, new: is, most, found: Difference::default() };
+            compare(was.lines_v4(old), is.lines_v4(new), Which::V4, &mut gathered);
+            compare(was.lines_v6(old), is.lines_v6(new), Which::V6, &mut gathered);
+            gathered.found
         });
         difference.clone()
     }
@@ -244,29 +271,46 @@ fn compare<K: Copy + Ord>(
     old: impl Iterator<Item = Line<K>>,
     new: impl Iterator<Item = Line<K>>,
     which: impl Fn(u32) -> Which,
-    lost: &mut Gathered<'_>,
-    gained: &mut Gathered<'_>,
+    gathered: &mut Gathered<'_>,
 ) {
     let (old, new): (Vec<_>, Vec<_>) = (old.collect(), new.collect());
     // In most reloads, most lists are unchanged.
     if old.iter().map(Line::key).eq(new.iter().map(Line::key)) {
         return;
     }
-    let (old, new) = (sorted(old), sorted(new));
-    let (mut old, mut new) = (old.iter().peekable(), new.iter().peekable());
+    let (mut gone, mut came) = (Vec::new(), Vec::new());
+    merge(&sorted(old), &sorted(new), Line::key, |was, is| match (was, is) {
+        (Some(was), None) => gone.push(was),
+        (None, Some(is)) => came.push(is),
+        _ => {}
+    });
+    // The same network with another end is the same entry.
+    merge(
+        &gone,
+        &came,
+        |line| (line.start, line.len),
+        |was, is| {
+            gathered.add(was.map(|line| which(line.id)), is.map(|line| which(line.id)));
+        },
+    );
+}
+
+/// Calls `each` with the lines of two sorted lists; those with equal keys come together.
+fn merge<K: Copy, Q: Ord>(
+    old: &[Line<K>],
+    new: &[Line<K>],
+    key: impl Fn(&Line<K>) -> Q,
+    mut each: impl FnMut(Option<Line<K>>, Option<Line<K>>),
+) {
+    let (mut old, mut new) = (old.iter().copied().peekable(), new.iter().copied().peekable());
     loop {
         let order = match (old.peek(), new.peek()) {
-            (Some(old), Some(new)) => old.key().cmp(&new.key()),
+            (Some(old), Some(new)) => key(old).cmp(&key(new)),
             (Some(_), None) => Ordering::Less,
             (None, Some(_)) => Ordering::Greater,
             (None, None) => return,
         };
-        let (was, is) = (old.next_if(|_| order.is_le()), new.next_if(|_| order.is_ge()));
-        match (was, is) {
-            (Some(was), None) => lost.add(which(was.id)),
-            (None, Some(is)) => gained.add(which(is.id)),
-            _ => {}
-        }
+        each(old.next_if(|_| order.is_le()), new.next_if(|_| order.is_ge()));
     }
 }
 
@@ -278,28 +322,43 @@ fn sorted<K: Copy + Ord>(mut lines: Vec<Line<K>>) -> Vec<Line<K>> {
 }
 
 struct Gathered<'p> {
-    policy: &'p Policy,
+    old: &'p Policy,
+    new: &'p Policy,
     most: usize,
-    changed: ChangedEntries,
+    found: Difference,
 }
 
 impl Gathered<'_> {
-    fn add(&mut self, which: Which) {
-        self.changed.count += 1;
-        if self.changed.first.len() < self.most
-            && let Some(rule) = self.policy.rule_of(which)
-        {
-            let note = rule.note.map(str::to_owned);
-            self.changed.first.push(ChangedEntry {
-                entry: rule.entry().to_string(),
-                note,
-                until: rule.until,
-            });
+    /// Adds an entry that only one of the policies has, or that has another end.
+    fn add(&mut self, was: Option<Which>, is: Option<Which>) {
+        match (was, is) {
+            (Some(was), Some(is)) => {
+                self.found.moved.count += 1;
+                if self.found.moved.first.len() < self.most
+                    && let (Some(was), Some(is)) = (self.old.rule_of(was), self.new.rule_of(is))
+                {
+                    let entry = is.entry().to_string();
+                    self.found.moved.first.push(MovedEnd { entry, before: was.until, now: is.until });
+                }
+            }
+            (Some(was), None) => self.found.lost.add(self.old, was, self.most),
+            (None, Some(is)) => self.found.gained.add(self.new, is, self.most),
+            (None, None) => {}
         }
     }
 }
 
 impl ChangedEntries {
+    fn add(&mut self, policy: &Policy, which: Which, most: usize) {
+        self.count += 1;
+        if self.first.len() < most
+            && let Some(rule) = policy.rule_of(which)
+        {
+            let (entry, note) = (rule.entry().to_string(), rule.note.map(str::to_owned));
+            self.first.push(ChangedEntry { entry, note, until: rule.until });
+        }
+    }
+
     fn append(&mut self, other: Self, most: usize) {
         self.count += other.count;
         let room = most.saturating_sub(self.first.len());

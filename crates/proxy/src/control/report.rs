@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use portcullis_acl::policy::{ChangeKind, ChangedEntries, GroupChange, Whose};
+use portcullis_acl::UnixSeconds;
+use portcullis_acl::policy::{ChangeKind, ChangedEntries, GroupChange, MovedEnd, Whose};
+use portcullis_config::message::message;
 use portcullis_config::{Admin, AdminBind, Config, Problem, User};
 use serde::Serialize;
 
@@ -75,6 +77,24 @@ pub(crate) struct GroupReport {
     gained_entries: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     lost_entries: Vec<String>,
+    /// The number of entries with another `until`.
+    #[serde(skip_serializing_if = "is_zero")]
+    changed: usize,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    changed_entries: Vec<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(number: &usize) -> bool {
+    *number == 0
+}
+
+/// An entry with another end as text: `203.0.113.9 until 2026-12-31T18:00:00Z (was never)`.
+fn moved_end(moved: &MovedEnd) -> String {
+    let shown = |end: Option<UnixSeconds>| {
+        end.map_or_else(|| "never".to_owned(), |end| message!("{}", end).into_string())
+    };
+    format!("{} until {} (was {})", moved.entry, shown(moved.now), shown(moved.before))
 }
 
 impl GroupReport {
@@ -103,11 +123,16 @@ impl GroupReport {
             lost,
             gained_entries: entries(change.gained),
             lost_entries: entries(change.lost),
+            changed: change.moved.count,
+            changed_entries: change.moved.first.iter().map(moved_end).collect(),
         }
     }
 
     fn log(&self) {
-        let (plus, minus) = (named(&self.gained_entries, self.gained), named(&self.lost_entries, self.lost));
+        let (plus, minus) =
+            (named(&self.gained_entries, self.gained, " "), named(&self.lost_entries, self.lost, " "));
+        let changed = Some(self.changed).filter(|count| *count > 0);
+        let ends = named(&self.changed_entries, self.changed, ", ");
         let what = self.fate.unwrap_or("changed");
         tracing::info!(
             group = %self.group,
@@ -115,18 +140,20 @@ impl GroupReport {
             lost = self.lost,
             plus = plus.map(tracing::field::display),
             minus = minus.map(tracing::field::display),
+            changed,
+            ends = ends.map(tracing::field::display),
             "reload: group {what}"
         );
     }
 }
 
 /// Some entries and how many more there are.
-fn named(first: &[String], count: usize) -> Option<String> {
+fn named(first: &[String], count: usize, between: &str) -> Option<String> {
     let more = count.saturating_sub(first.len());
     match (first, more) {
         ([], _) => None,
-        (first, 0) => Some(first.join(" ")),
-        (first, more) => Some(format!("{} and {more} more", first.join(" "))),
+        (first, 0) => Some(first.join(between)),
+        (first, more) => Some(format!("{} and {more} more", first.join(between))),
     }
 }
 

@@ -31,7 +31,13 @@ fn told(new: &Policy, old: &Policy) -> Vec<String> {
             Whose::ShadowDeny(name) => format!("{name}.shadow.deny"),
         };
         let fate = format!("{:?}", change.fate).to_lowercase();
-        format!("{whose} {fate} +{} -{}", entries(&change.gained), entries(&change.lost))
+        let moved: Vec<&str> = change.moved.first.iter().map(|moved| moved.entry.as_str()).collect();
+        let moved = match change.moved.count {
+            0 => String::new(),
+            count if count == moved.len() => format!(" ~[{}]", moved.join(" ")),
+            count => format!(" ~{count}[{}]", moved.join(" ")),
+        };
+        format!("{whose} {fate} +{} -{}{moved}", entries(&change.gained), entries(&change.lost))
     };
     new.changes_since(old, MOST).into_iter().map(line).collect()
 }
@@ -58,7 +64,7 @@ fn reports_gains_and_losses_of_a_group() {
     let new = one("office", &["10.0.0.1", "10.0.0.0/8 until 8", "2001:db8:1::/48", "10.0.0.2", "10.0.0.3"]);
     assert_eq!(
         told(&new, &old),
-        ["office changed +4[10.0.0.0/8 10.0.0.2 10.0.0.3] -[10.0.0.0/8 2001:db8::/32]"]
+        ["office changed +[10.0.0.2 10.0.0.3 2001:db8:1::/48] -[2001:db8::/32] ~[10.0.0.0/8]"]
     );
     assert_eq!(told(&one("office", &[]), &old), ["office changed +[] -[10.0.0.0/8 10.0.0.1 2001:db8::/32]"]);
 }
@@ -100,13 +106,30 @@ fn an_until_is_part_of_an_entry_and_a_note_is_not() {
     };
     assert_eq!(told(&policy(9, "now"), &policy(9, "then")), Vec::<String>::new());
     let changes = policy(10, "now").changes_since(&policy(9, "then"), MOST);
-    let entry = |note: &str, until| ChangedEntry {
-        entry: "10.0.0.1".into(),
-        note: Some(note.into()),
-        until: Some(UnixSeconds(NOW.0 + until)),
-    };
-    assert_eq!(changes[0].gained, ChangedEntries { count: 1, first: vec![entry("now", 10)] });
-    assert_eq!(changes[0].lost, ChangedEntries { count: 1, first: vec![entry("then", 9)] });
+    let end = |until| Some(UnixSeconds(NOW.0 + until));
+    let moved = MovedEnd { entry: "10.0.0.1".into(), before: end(9), now: end(10) };
+    assert_eq!(changes[0].moved, MovedEnds { count: 1, first: vec![moved] });
+    assert_eq!(
+        (&changes[0].gained, &changes[0].lost),
+        (&ChangedEntries::default(), &ChangedEntries::default())
+    );
+}
+
+/// An entry that is written twice, with two ends, is two entries. One of them may go.
+#[test]
+fn each_end_of_a_repeated_entry_counts_once() {
+    let policy = |items: &[&str]| one("office", items);
+    let twice = policy(&["10.0.0.1 until 5", "10.0.0.1"]);
+    assert_eq!(told(&policy(&["10.0.0.1"]), &twice), ["office changed +[] -[10.0.0.1]"]);
+    assert_eq!(told(&twice, &policy(&["10.0.0.1"])), ["office changed +[10.0.0.1] -[]"]);
+    assert_eq!(told(&policy(&["10.0.0.1 until 6"]), &twice), ["office changed +[] -[10.0.0.1] ~[10.0.0.1]"]);
+    let ends: Vec<String> = (1..=5).map(|n| format!("10.0.0.{n} until 7")).collect();
+    let ends: Vec<&str> = ends.iter().map(String::as_str).collect();
+    let bare: Vec<&str> = ends.iter().map(|end| end.split(' ').next().unwrap()).collect();
+    assert_eq!(
+        told(&policy(&ends), &policy(&bare)),
+        ["office changed +[] -[] ~5[10.0.0.1 10.0.0.2 10.0.0.3]"]
+    );
 }
 
 #[test]
@@ -196,7 +219,7 @@ fn models() -> impl Strategy<Value = Vec<(Cidr, Option<i64>)>> {
 
 proptest! {
     #[test]
-    fn changes_are_the_difference_of_sets(old in models(), new in models()) {
+    fn changes_are_the_difference_of_sets_without_moved_ends(old in models(), new in models()) {
         let policy = |models: &[(Cidr, Option<i64>)]| {
             let mut lists = Lists::new();
             let group = lists.group("all", &[]);
@@ -215,12 +238,21 @@ proptest! {
         let found = |entries: &ChangedEntries| -> Vec<_> {
             entries.first.iter().map(|entry| (entry.entry.clone(), entry.until.map(|until| until.0))).collect()
         };
-        let (gained, lost) = (expected(&new, &old), expected(&old, &new));
+        let (mut gained, mut lost) = (expected(&new, &old), expected(&old, &new));
+        let mut moved = Vec::new();
+        lost.retain(|(entry, before)| {
+            let at = gained.iter().position(|(other, _)| other == entry);
+            moved.extend(at.map(|at| (entry.clone(), *before, gained.remove(at).1)));
+            at.is_none()
+        });
         match changes.as_slice() {
-            [] => prop_assert!(gained.is_empty() && lost.is_empty()),
+            [] => prop_assert!(gained.is_empty() && lost.is_empty() && moved.is_empty()),
             [change] => {
                 prop_assert_eq!(found(&change.gained), gained);
                 prop_assert_eq!(found(&change.lost), lost);
+                let end = |until: Option<UnixSeconds>| until.map(|until| until.0);
+                let shown = change.moved.first.iter().map(|moved| (moved.entry.clone(), end(moved.before), end(moved.now)));
+                prop_assert_eq!(shown.collect::<Vec<_>>(), moved);
                 prop_assert_eq!(change.gained.count, change.gained.first.len());
             }
             more => prop_assert!(false, "{:?}", more),

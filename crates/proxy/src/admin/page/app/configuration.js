@@ -5,7 +5,7 @@ function showReloads() {
   const result = (row) => badge(row.result, { applied: "good", rejected: "bad" }[row.result]);
   const list = (texts) => (texts.length > 0 ? h("ul", null, texts.map((text) => h("li", null, text))) : null);
   const what = (row) => [
-    list((row.groups ?? []).map((group) => `${group.group}: ${number(group.gained)} gained, ${number(group.lost)} lost`)),
+    list((row.groups ?? []).map((group) => `${group.group}: ${number(group.gained)} gained, ${number(group.lost)} lost${group.changed ? `, ${number(group.changed)} with another end` : ""}`)),
     list(row.changes ?? []),
     list((row.not_applied ?? []).map((text) => `applied only after a restart: ${text}`)),
     row.cut ? h("div", null, `${number(row.cut)} clients disconnected`) : null,
