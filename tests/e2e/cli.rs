@@ -50,7 +50,12 @@ fn the_version_names_commit_and_build() {
 #[test]
 fn help_names_the_documentation_and_the_variable() {
     let help = stdout(&portcullis(Path::new("."), ["--help"]));
-    assert!(help.contains("Documentation: ") && help.contains("PORTCULLIS_CONFIG"), "{help}");
+    assert!(help.contains("Documentation:\n") && help.contains("PORTCULLIS_CONFIG"), "{help}");
+    // A user who has only the program can read all of it.
+    for command in ["help run", "man run", "schema"] {
+        assert!(help.contains(command.split(' ').next().unwrap_or(command)), "{help}");
+        assert!(stdout(&portcullis(Path::new("."), command.split(' '))).len() > 1000, "{command}");
+    }
     assert_eq!(stdout(&portcullis(Path::new("."), ["help"])), help);
     let of_run = stdout(&portcullis(Path::new("."), ["help", "run"]));
     assert_eq!(of_run, stdout(&portcullis(Path::new("."), ["run", "--help"])));
@@ -64,6 +69,8 @@ fn a_misspelled_command_has_a_suggestion() {
         let told = stderr(&output);
         assert!(told.contains(&format!("'{meant}'")), "{told}");
     }
+    let told = stderr(&portcullis(Path::new("."), ["help", "explian"]));
+    assert!(told.contains("did you mean 'portcullis help explain'?"), "{told}");
     let told = stderr(&portcullis(Path::new("."), ["groups", "ad"]));
     assert!(told.contains("'add'"), "{told}");
 }
@@ -102,6 +109,7 @@ fn a_refusal_is_explained_with_its_next_step() {
         let told = stderr(&explain(words));
         assert!(told.contains(said), "{told}");
     }
+    assert_eq!(explain(&["source=127.0.0.1:5678"]).status.code(), Some(0), "as the log prints it");
     let text = stdout(&explain(&["127.0.0.1", "--command", "config|get"]));
     assert!(text.contains("config get refused: ") && text.contains("'config|get' command"), "{text}");
 }

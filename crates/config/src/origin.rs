@@ -32,12 +32,14 @@ pub struct Document {
     text: String,
     /// One for each line.
     sources: Vec<Option<&'static str>>,
+    /// The hints of sources, in place of hints that show YAML.
+    hints: Vec<(&'static str, &'static str)>,
 }
 
 impl Document {
     /// Returns an empty document. Paths in it are relative to the directory of its name.
     pub fn new(name: impl Into<PathBuf>) -> Self {
-        Self { name: name.into(), text: String::new(), sources: Vec::new() }
+        Self { name: name.into(), text: String::new(), sources: Vec::new(), hints: Vec::new() }
     }
 
     /// Adds lines that were made from `source`, such as `--allow`; `None`: from nothing in particular.
@@ -47,6 +49,11 @@ impl Document {
             self.text.push('\n');
             self.sources.push(source);
         }
+    }
+
+    /// Sets the hint of problems of `source` whose own hint names a mapping, which no user can type there.
+    pub fn advise(&mut self, source: &'static str, hint: &'static str) {
+        self.hints.push((source, hint));
     }
 
     /// The YAML.
@@ -66,6 +73,11 @@ impl Document {
             let line = usize::try_from(problem.line()).unwrap_or(usize::MAX);
             let source = line.checked_sub(1).and_then(|index| self.sources.get(index).copied().flatten());
             problem.move_to(source.unwrap_or(&name));
+            if let Some((_, hint)) = self.hints.iter().find(|(advised, _)| Some(*advised) == source)
+                && problem.hint().is_some_and(|hint| hint.contains('{'))
+            {
+                problem.advise(hint);
+            }
         }
     }
 }

@@ -35,6 +35,11 @@ impl Problem {
         *self = Self { file: place.to_owned(), line: 0, column: 0, ..self.clone() };
     }
 
+    /// Gives another hint.
+    pub(super) fn advise(&mut self, hint: &str) {
+        self.hint = Some(hint.to_owned());
+    }
+
     /// Makes an error about this host, which does not allow what the file asks for.
     pub(super) fn of_host(place: &Position, message: Message, hint: Message) -> Self {
         let message = message!("{} (this host)", message);

@@ -30,7 +30,7 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand};
 use portcullis_config::default_path;
-use portcullis_config::message::Masked;
+use portcullis_config::message::{Masked, nearest};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 /// EX_USAGE of sysexits.h.
@@ -44,14 +44,17 @@ const NAME: &str = "portcullis";
 /// The variable that names the configuration file where `--config` does not.
 const CONFIG_VARIABLE: &str = "PORTCULLIS_CONFIG";
 
-/// The end of `--help`: there is no published address of the documentation yet, so the page that packages install.
+/// The end of `--help`. A user may have the program and nothing else, and there is no published address yet: so first what the
+/// program itself prints.
 const AFTER_HELP: &str = "\
 Environment:
   PORTCULLIS_CONFIG  The configuration file, unless --config names one
 
-'portcullis help COMMAND' explains a command and its options.
-
-Documentation: file:///usr/share/doc/portcullis/README.md, or README.md and docs/ of the source";
+Documentation:
+  portcullis help COMMAND  Explains a command and its options.
+  portcullis man COMMAND   Prints the manual page of a command.
+  portcullis schema        Prints every key of the configuration, with its meaning.
+  README.md and docs/      All pages for operators, in the source and in packages.";
 
 /// A proxy for a private Redis that admits only the networks you choose
 #[derive(Debug, Parser)]
@@ -118,7 +121,7 @@ fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => {
             // A reader that closes the pipe has read enough.
             let _ = error.print();
-            if let Some(tip) = tip_for_file(&error) {
+            if let Some(tip) = tip_for_file(&error).or_else(|| tip_for_command(&error)) {
                 let _ = writeln!(io::stderr().lock(), "\n  tip: {tip}");
             }
             return if error.use_stderr() { ExitCode::from(BAD_USAGE) } else { ExitCode::SUCCESS };
@@ -155,6 +158,17 @@ fn tip_for_file(error: &clap::Error) -> Option<String> {
     };
     let is_file = word.ends_with(".yaml") || word.ends_with(".yml") || Path::new(word).is_file();
     is_file.then(|| format!("an option names the configuration: --config {}", shell_word(word)))
+}
+
+/// A tip for a misspelled command, where the parser has none of its own: behind `help`.
+fn tip_for_command(error: &clap::Error) -> Option<String> {
+    if error.kind() != ErrorKind::InvalidSubcommand || error.get(ContextKind::SuggestedSubcommand).is_some() {
+        return None;
+    }
+    let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) else { return None };
+    let tree = command();
+    let known: Vec<&str> = tree.get_subcommands().map(clap::Command::get_name).collect();
+    nearest(word, &known).map(|meant| format!("did you mean 'portcullis help {meant}'?"))
 }
 
 /// The definition of all commands and options.

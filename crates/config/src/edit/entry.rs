@@ -1,5 +1,7 @@
 //! An entry of a group, as the operator writes it.
 
+use std::borrow::Cow;
+
 use portcullis_acl::{Cidr, CidrError, UnixSeconds};
 use thiserror::Error;
 
@@ -253,7 +255,7 @@ pub enum BadEntry {
         /// The text as it was written.
         text: String,
         /// The right form.
-        hint: &'static str,
+        hint: Cow<'static, str>,
     },
     /// The time has passed, so that the entry would admit no client.
     #[error("'{text}' has passed: the entry would have ended at {end}")]
@@ -279,7 +281,7 @@ impl BadEntry {
                 "write its address; to admit the addresses of the name, write {{host: {text}}} into the group in the file"
             ),
             Self::Address { error, .. } => error.hint(),
-            Self::DateTime { hint, .. } => (*hint).to_owned(),
+            Self::DateTime { hint, .. } => hint.clone().into_owned(),
             Self::Past { .. } => "give a later time; to end an entry now, remove it".to_owned(),
             Self::Words { .. } => "write one line of text, or omit it".to_owned(),
         }

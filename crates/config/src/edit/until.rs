@@ -1,5 +1,6 @@
 //! The end of an entry as an operator gives it: a duration, a date, a moment, or never.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use jiff::civil::Date;
@@ -34,7 +35,9 @@ impl End {
         now: UnixSeconds,
         zone: impl FnOnce() -> Option<TimeZone>,
     ) -> Result<Option<Self>, BadEntry> {
-        let bad = |hint: &'static str| BadEntry::DateTime { text: text.escape_debug().to_string(), hint };
+        let reject =
+            |hint: Cow<'static, str>| BadEntry::DateTime { text: text.escape_debug().to_string(), hint };
+        let bad = |hint: &'static str| reject(hint.into());
         if text == "never" {
             return Ok(None);
         }
@@ -44,6 +47,9 @@ impl End {
                 bad("the local time zone is unknown: set TZ, or write a time with its offset")
             })?;
             return Self::end_of_day(date, zone).map(Some).ok_or_else(|| bad("this date is too far away"));
+        }
+        if let Some(meant) = meant(text) {
+            return Err(reject(format!("write {meant}").into()));
         }
         if let Some(seconds) = duration(text) {
             let at = seconds.map_err(bad)?.checked_add(now.0).filter(|at| *at <= LAST);
@@ -93,11 +99,61 @@ fn is_date(text: &str) -> bool {
         })
 }
 
+/// Returns the right form of a date or a duration in another common form.
+fn meant(text: &str) -> Option<String> {
+    other_date(text).or_else(|| several_units(text))
+}
+
+/// Reads `31.12.2026`, `31/12/2026`, `12/31/2026` and `2026/12/31`. Both dates, if the order of day and month is unclear.
+fn other_date(text: &str) -> Option<String> {
+    let separator = text.find(['.', '/', '-'])?;
+    let separator = text.get(separator..)?.chars().next()?;
+    let parts: Vec<&str> = text.split(separator).collect();
+    let [first, second, third] = parts.as_slice() else { return None };
+    let number = |part: &str, most: usize| -> Option<i16> {
+        let plain = !part.is_empty() && part.len() <= most && part.bytes().all(|byte| byte.is_ascii_digit());
+        part.parse().ok().filter(|_| plain)
+    };
+    let written = |year: i16, month: i16, day: i16| {
+        let date = Date::new(year, month.try_into().ok()?, day.try_into().ok()?).ok()?;
+        Some(date.to_string())
+    };
+    if first.len() == 4 {
+        return written(number(first, 4)?, number(second, 2)?, number(third, 2)?);
+    }
+    let (one, two) = (number(first, 2)?, number(second, 2)?);
+    let year = number(third, 4).filter(|_| third.len() == 4)?;
+    let (day_first, month_first) = (written(year, two, one), written(year, one, two));
+    match (day_first, month_first) {
+        // With dots, the day comes first.
+        (Some(date), _) if separator == '.' => Some(date),
+        (Some(date), Some(other)) if date != other => Some(format!("{date} or {other}")),
+        (date, other) => date.or(other),
+    }
+}
+
+/// Adds up `2d12h`, in the largest unit that fits.
+fn several_units(text: &str) -> Option<String> {
+    let mut seconds = 0_i64;
+    let mut count = 0;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let unit = rest.find(|c: char| !c.is_ascii_digit())?;
+        let end = rest.get(unit..)?.find(|c: char| c.is_ascii_digit()).map_or(rest.len(), |more| unit + more);
+        seconds = seconds.checked_add(duration(rest.get(..end)?)?.ok()?)?;
+        rest = rest.get(end..)?;
+        count += 1;
+    }
+    let units = [(24 * 3600, 'd'), (3600, 'h'), (60, 'm'), (1, 's')];
+    let (each, unit) = units.into_iter().find(|(each, _)| seconds % each == 0)?;
+    (count > 1).then(|| format!("{}{unit}", seconds / each))
+}
+
 /// Reads a number and a unit. `None`: the text is something else. `Err` is the hint.
 fn duration(text: &str) -> Option<Result<i64, &'static str>> {
     let unit = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(unit);
-    if number.is_empty() || unit.starts_with('-') {
+    if number.is_empty() || unit.starts_with(['-', '.', '/']) {
         return None;
     }
     let each = match unit {
@@ -160,6 +216,12 @@ mod tests {
             ("8", "needs a unit"),
             ("8 h", "without a space"),
             ("2w", "s, m, h and d"),
+            ("2d12h", "write 60h"),
+            ("1h30m", "write 90m"),
+            ("1d24h", "write 2d"),
+            ("1m5s", "write 65s"),
+            ("2d12", "s, m, h and d"),
+            ("2d0h", "s, m, h and d"),
             ("250ms", "s, m, h and d"),
             ("9999999d", "too long"),
             ("99999999999999999999d", "too long"),
@@ -200,7 +262,19 @@ mod tests {
             ("2026-02-30", "does not exist"),
             ("2026-13-01", "does not exist"),
             ("9999-12-31", "too far away"),
-            ("2026-1-1", "write a duration"),
+            ("2026-1-1", "write 2026-01-01"),
+            ("31.12.2026", "write 2026-12-31"),
+            ("1.2.2027", "write 2027-02-01"),
+            ("12/31/2026", "write 2026-12-31"),
+            ("31/12/2026", "write 2026-12-31"),
+            ("31-12-2026", "write 2026-12-31"),
+            ("2026/12/31", "write 2026-12-31"),
+            ("03/04/2027", "write 2027-04-03 or 2027-03-04"),
+            ("04/04/2027", "write 2027-04-04"),
+            ("31.2.2026", "write a duration"),
+            ("31.12.26", "write a duration"),
+            ("32/13/2026", "write a duration"),
+            ("10.0.0.1", "write a duration"),
             ("2026-12-31T18:00", "write date, time and offset"),
             ("2026-12-31 18:00:00Z", "write a duration"),
         ] {

@@ -13,7 +13,7 @@ use crate::fields::{Fields, named};
 use crate::message::{Masked, Message, did_you_mean, message};
 use crate::model::{Cluster, Connections, Credentials, Sentinel, Upstream};
 use crate::problem::Position;
-use crate::raw::Node;
+use crate::raw::{Node, Value};
 use crate::scope::Scope;
 use crate::validate::tls;
 use crate::value::socket;
@@ -280,6 +280,12 @@ fn note(node: &Node, (message, hint): (Message, Message), scope: &mut Scope) {
 }
 
 pub(super) fn credentials(node: &Node, scope: &mut Scope) -> Option<Credentials> {
+    if let Value::Scalar(_) = &node.value {
+        let hint = "put the password into a file, and write credentials: {password: {file: PATH}}, or \
+                    {username: NAME, password: {file: PATH}}";
+        scope.problems.error(&node.place, "credentials must be a mapping, not a single value", hint);
+        return None;
+    }
     let mut fields = Fields::of(node, "credentials", &mut scope.problems)?;
     let username = fields.take("username").map(|node| value::text(node, "username", &mut scope.problems));
     let password = fields

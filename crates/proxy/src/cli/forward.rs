@@ -39,6 +39,11 @@ pub struct ForwardArgs {
     pub admin: Option<String>,
 }
 
+/// The hints for words that are more than these options take.
+const ALLOW_HINT: &str = "write an address or a network, such as 203.0.113.0/24; in a configuration file, addresses to \
+                          refuse go into a list under deny, and groups, host names and files can be named";
+const ADMIN_HINT: &str = "bind it to 127.0.0.1 or unix:/path; a configuration file can also set a token";
+
 /// Whether the YAML explains itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Comments {
@@ -62,6 +67,8 @@ impl ForwardArgs {
     /// The current directory cannot be read.
     pub fn document(&self, comments: Comments) -> io::Result<Document> {
         let mut draft = Draft { document: Document::new(NAME), comments };
+        draft.document.advise("--allow", ALLOW_HINT);
+        draft.document.advise("--admin", ADMIN_HINT);
         draft.comment(HEAD);
         self.listener(&mut draft)?;
         self.upstream(&mut draft)?;

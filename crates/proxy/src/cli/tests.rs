@@ -64,6 +64,18 @@ fn every_command_has_a_manual_page_and_completions() {
     }
 }
 
+/// The parser itself suggests a command, except behind `help`.
+#[test]
+fn a_misspelled_command_behind_help_gets_a_tip() {
+    let tip = |words: &[&str]| {
+        tip_for_command(&Cli::try_parse_from([&["portcullis"], words].concat()).unwrap_err())
+    };
+    assert_eq!(tip(&["help", "explian"]).as_deref(), Some("did you mean 'portcullis help explain'?"));
+    for words in [&["help", "walk"][..], &["explian"], &["help", "explain"], &["check", "--file"]] {
+        assert_eq!(tip(words), None, "{words:?}");
+    }
+}
+
 #[test]
 fn a_file_without_its_option_gets_a_tip() {
     let tip =

@@ -17,6 +17,9 @@ pub(crate) use self::rights::Question;
 use self::rights::Rights;
 use super::logins::Logins;
 
+/// The key before a source in the log.
+const LOGGED_SOURCE: &str = "source=";
+
 /// The reason why a question cannot be answered. The text of the error names the right form.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum QuestionError {
@@ -65,12 +68,13 @@ pub(crate) struct AskedAddress {
 }
 
 impl AskedAddress {
-    /// Parses an IP address, or the word `unix`. A port is ignored: `203.0.113.9:50000` and `[2001:db8::1]:50000` stand
-    /// in the log and the audit trail.
+    /// Parses an IP address, or the word `unix`. A port and `source=` are ignored: `source=203.0.113.9:50000` and
+    /// `[2001:db8::1]:50000` stand in the log and the audit trail.
     ///
     /// # Errors
     /// [`QuestionError::Network`] or [`QuestionError::NotAnAddress`].
     pub(crate) fn parse(text: &str) -> Result<Self, QuestionError> {
+        let text = text.strip_prefix(LOGGED_SOURCE).unwrap_or(text);
         if text == UNIX_GROUP {
             return Ok(Self { from: ClientAddr::unix(), folded: None });
         }

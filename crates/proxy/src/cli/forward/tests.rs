@@ -129,3 +129,37 @@ fn scalars_are_plain_where_that_is_safe() {
         assert_eq!(scalar(text), serde_json::json!(text).to_string());
     }
 }
+
+/// No hint shows a mapping: it cannot be an argument of these options.
+#[test]
+fn hints_name_what_can_be_typed() {
+    let words = [
+        "home.dyndns.example",
+        "office",
+        "{host: a.example}",
+        "./list.txt",
+        "https://a.example/list",
+        "@",
+        "any",
+    ];
+    for word in words {
+        let problems = problems(&args("127.0.0.1:1", "r:1", &[word]));
+        let shown = problems.iter().find(|line| line.starts_with("--allow: error: ")).unwrap();
+        let hint = shown.split("hint: ").nth(1).unwrap_or_default();
+        assert!(!hint.contains('{'), "{shown}");
+    }
+    let home = problems(&args("127.0.0.1:1", "r:1", &["home.dyndns.example"]));
+    assert!(home[0].contains("in a configuration file, addresses to refuse"), "{home:?}");
+    let admin =
+        ForwardArgs { admin: Some("0.0.0.0:9377".to_owned()), ..args("127.0.0.1:1", "r:1", &["10.0.0.1"]) };
+    assert!(problems(&admin)[0].contains("hint: bind it to 127.0.0.1 or unix:/path; a configuration file"));
+}
+
+#[test]
+fn a_forward_to_itself_is_an_error() {
+    for (listen, to) in [("127.0.0.1:6380", "127.0.0.1:6380"), ("0.0.0.0:6380", "localhost:6380")] {
+        let problems = problems(&args(listen, to, &["10.0.0.1"]));
+        let wanted = format!("--to: error: {to} is an address that this proxy listens on");
+        assert!(problems[0].starts_with(&wanted) && !problems[0].contains("see line"), "{problems:?}");
+    }
+}

@@ -152,7 +152,7 @@ fn json() {
 
 #[test]
 fn a_port_is_ignored() {
-    for text in ["203.0.113.9:50000", "[::ffff:203.0.113.9]:50000"] {
+    for text in ["203.0.113.9:50000", "[::ffff:203.0.113.9]:50000", "source=203.0.113.9:50000"] {
         assert_eq!(answer(text).2["source"], "203.0.113.9");
     }
     assert_eq!(answer("[2001:db8::7]:50000").2["source"], "2001:db8::7");
@@ -172,6 +172,8 @@ fn an_invalid_source_is_an_error() {
         "2001:db8::1]:1",
         "UNIX",
         "1.2.3.4 ",
+        "source=",
+        "client=1.2.3.4",
     ] {
         assert!(AskedAddress::parse(text).unwrap_err().to_string().contains("is not an address"), "{text}");
     }
