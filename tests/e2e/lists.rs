@@ -147,14 +147,22 @@ fn an_odd_line_end_cannot_hide_an_address() {
                 upstreams: {main: {address: \"127.0.0.1:1\"}}\n\
                 groups: {partners: [192.0.2.0/24], abusers: {file: abusers.txt}}\n";
     fs::write(scratch.path().join("portcullis.yaml"), yaml).expect("writable");
+    let list = scratch.path().join("abusers.txt");
     for odd in ['\r', '\u{b}', '\u{c}', '\u{85}', '\u{2028}', '\u{2029}'] {
-        let list = scratch.path().join("abusers.txt");
         fs::write(&list, format!("192.0.2.1 # scans{odd}192.0.2.2\n")).expect("writable");
         let (code, said) = check(scratch.path());
         assert_eq!(code, 78, "{odd:?}: {said}");
         assert!(said.contains("abusers.txt:1:18: error: a "), "{odd:?}: {said}");
         assert!(said.contains("hint: end the line with LF"), "{odd:?}: {said}");
     }
-    fs::write(scratch.path().join("abusers.txt"), "192.0.2.1 # scans\r\n192.0.2.2\r\n").expect("writable");
+    for odd in ['\u{202e}', '\u{2067}', '\u{200e}', '\u{61c}', '\u{200d}', '\u{feff}'] {
+        fs::write(&list, format!("192.0.2.1 # scans{odd}192.0.2.2\n")).expect("writable");
+        let (code, said) = check(scratch.path());
+        assert_eq!(code, 78, "{odd:?}: {said}");
+        let shown = format!("(U+{:04X}) stands here: the line is not what a reader sees", u32::from(odd));
+        assert!(said.contains("abusers.txt:1:18: error: a") && said.contains(&shown), "{odd:?}: {said}");
+        assert!(!said.contains(odd), "{odd:?}: {said}");
+    }
+    fs::write(&list, "192.0.2.1 # scans\r\n192.0.2.2\r\n").expect("writable");
     assert_eq!(check(scratch.path()).0, 0);
 }

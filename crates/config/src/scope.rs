@@ -16,8 +16,8 @@ use super::address::Address;
 use super::breaks::OddCharacter;
 use super::origin::{Document, Origin};
 use super::problem::{Position, Problems};
-pub(super) use super::version::MAX_TEXT_FILE;
 use super::settings::Settings;
+pub(super) use super::version::MAX_TEXT_FILE;
 use super::version::{ConfigFile, Doubt, FileId, Predecessor, Version, Yaml};
 use crate::input::Input;
 use crate::lock::{self, READER_WAITS};
@@ -225,31 +225,27 @@ impl Scope {
     }
 
     /// Reads the text of a file with entries, as [`Self::read_uncut`] does. It is an error if a reader of the file can see
-    /// the end of a line where there is none: a comment hides the entries behind it.
+    /// the end of a line where there is none, or another text: a comment hides the entries behind it.
     pub(super) fn read_lines(&mut self, path: &Path, most: u64, mention: &Position) -> Option<String> {
         let text = self.read_uncut(path, most, mention)?;
         if let Some(odd) = OddCharacter::first(&text) {
             let place =
                 Position { file: path.display().to_string().into(), line: odd.line, column: odd.column };
-            let message = message!("{} stands here: only LF and CRLF end a line", odd);
-            let hint =
-                "end the line with LF, or remove the character; a program may show it as the end of a line";
+            let (message, hint) = match odd.is_invisible() {
+                true => (
+                    message!("{} stands here: the line is not what a reader sees", odd),
+                    "remove the character, and read the line again",
+                ),
+                false => (
+                    message!("{} stands here: only LF and CRLF end a line", odd),
+                    "end the line with LF, or remove the character; a program may show it as the end of a line",
+                ),
+            };
             self.problems.error(&place, message, hint);
         }
         Some(text)
     }
 
-    /// Reads the text of a file with entries, as [`Self::read_text`] does. It is an error if the file was cut within a
-    /// line. An empty text passes, because an empty list may be intended: see [`Self::was_emptied`].
-    pub(super) fn read_uncut(&mut self, path: &Path, most: u64, mention: &Position) -> Option<String> {
-        let text = self.read_text(path, most, mention)?;
-        if !text.is_empty() && self.has_lost_newline(path) {
-            let message =
-                "the file does not end with a newline, and the version in force does: it may have been cut";
-            self.problems.error(&last_line(path, &text), message, WHOLE_FILE);
-            return None;
-        }
-        Some(text)
     /// Reads the text of a YAML file, as [`Self::read_lines`] does. It is an error if the file was cut after a line: YAML
     /// has no end, so what is left is often a whole configuration that refuses less.
     pub(super) fn read_yaml(&mut self, path: &Path, mention: &Position) -> Option<String> {
@@ -278,6 +274,17 @@ impl Scope {
         Some(text)
     }
 
+    /// Reads the text of a file with entries, as [`Self::read_text`] does. It is an error if the file was cut within a
+    /// line. An empty text passes, because an empty list may be intended: see [`Self::was_emptied`].
+    pub(super) fn read_uncut(&mut self, path: &Path, most: u64, mention: &Position) -> Option<String> {
+        let text = self.read_text(path, most, mention)?;
+        if !text.is_empty() && self.has_lost_newline(path) {
+            let message =
+                "the file does not end with a newline, and the version in force does: it may have been cut";
+            self.problems.error(&last_line(path, &text), message, WHOLE_FILE);
+            return None;
+        }
+        Some(text)
     }
 
     /// Warns of a plain-text list that ends within a line: nothing else shows that the rest is missing.
@@ -303,6 +310,14 @@ impl Scope {
         }
     }
 
+    /// Sets the settings that the main file has.
+    pub(super) fn set_settings(&mut self, path: &Path, settings: Settings) {
+        let version = self.sources.iter_mut().find(|source| source.path == path);
+        if let Some(version) = version.and_then(|source| source.version.as_mut()) {
+            version.settings = Arc::new(settings);
+        }
+    }
+
     /// Returns the files that may be incomplete.
     pub(super) fn doubts(&self) -> Vec<Doubt> {
         let before = self.options.before.iter();
@@ -314,14 +329,6 @@ impl Scope {
         self.options
             .before
             .as_ref()
-    /// Sets the settings that the main file has.
-    pub(super) fn set_settings(&mut self, path: &Path, settings: Settings) {
-        let version = self.sources.iter_mut().find(|source| source.path == path);
-        if let Some(version) = version.and_then(|source| source.version.as_mut()) {
-            version.settings = Arc::new(settings);
-        }
-    }
-
             .zip(source)
             .is_some_and(|(before, source)| before.has_lost_newline(source))
     }
@@ -361,6 +368,10 @@ impl Scope {
 /// The advice about a file that may have been cut.
 const WHOLE_FILE: &str = "end the file with a newline, or write a new file and rename it over this one";
 
+/// The advice about a YAML file that ends too early.
+const WHOLE_YAML: &str = "write the whole file, or write a new file and rename it over this one; if the rest was removed \
+                          on purpose, add a comment as the last line";
+
 fn last_line(path: &Path, text: &str) -> Position {
     let line = u32::try_from(text.lines().count()).unwrap_or(u32::MAX).max(1);
     Position { file: path.display().to_string().into(), line, column: 1 }
@@ -372,10 +383,6 @@ fn hint_for_bytes(path: &Path, bytes: &[u8]) -> Message {
     match (bytes.starts_with(&UNFINISHED), backup.is_file()) {
         (false, _) => "save it as UTF-8".into(),
         (true, true) => message!("an edit of it was interrupted: restore it from {}", Masked::path(&backup)),
-/// The advice about a YAML file that ends too early.
-const WHOLE_YAML: &str = "write the whole file, or write a new file and rename it over this one; if the rest was removed \
-                          on purpose, add a comment as the last line";
-
         (true, false) => "save it as UTF-8; if an edit was interrupted, restore it from your own copy".into(),
     }
 }

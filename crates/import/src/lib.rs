@@ -153,11 +153,14 @@ fn note_odd_lines(text: &str, notes: &mut Notes) {
         Some((line, odd))
     });
     for (line, odd) in odd.take(MOST_ODD_LINES) {
-        let message = message!(
-            "column {} has {}, which does not end the line: check what stands behind it",
-            odd.column,
-            odd
-        );
+        let message = match odd.is_invisible() {
+            true => message!("column {} has {}: the line is not what a reader sees", odd.column, odd),
+            false => message!(
+                "column {} has {}, which does not end the line: check what stands behind it",
+                odd.column,
+                odd
+            ),
+        };
         notes.remark(line, message);
     }
 }

@@ -6,6 +6,7 @@ use portcullis_acl::{Cidr, CidrError, UnixSeconds};
 use thiserror::Error;
 
 use super::until::End;
+use crate::breaks::OddCharacter;
 use crate::value::time;
 
 /// A note, an owner or an end, as far as an operator gives one.
@@ -283,14 +284,17 @@ impl BadEntry {
             Self::Address { error, .. } => error.hint(),
             Self::DateTime { hint, .. } => hint.clone().into_owned(),
             Self::Past { .. } => "give a later time; to end an entry now, remove it".to_owned(),
-            Self::Words { .. } => "write one line of text, or omit it".to_owned(),
+            Self::Words { .. } => {
+                "write one line of text without invisible characters, or omit it".to_owned()
+            }
         }
     }
 }
 
 fn words(key: &'static str, text: &str) -> Result<String, BadEntry> {
     let text = text.trim();
-    if text.is_empty() || text.chars().any(char::is_control) {
+    let is_plain = OddCharacter::first(text).is_none() && !text.contains(char::is_control);
+    if text.is_empty() || text.starts_with('\u{feff}') || !is_plain {
         return Err(BadEntry::Words { key });
     }
     Ok(text.to_owned())

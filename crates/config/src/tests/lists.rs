@@ -89,6 +89,37 @@ fn shown(files: &Files) -> Vec<String> {
     problems.iter().map(ToString::to_string).collect()
 }
 
+/// In a comment too: `# only 10.0.0.1` may be shown as `# 1.0.0.01 ylno`.
+#[test]
+fn a_character_that_a_reader_does_not_see_is_an_error() {
+    for (odd, name) in [
+        ("\u{202e}", "a text-direction character (U+202E)"),
+        ("\u{2066}", "a text-direction character (U+2066)"),
+        ("\u{200f}", "a text-direction character (U+200F)"),
+        ("\u{61c}", "a text-direction character (U+061C)"),
+        ("\u{200b}", "an invisible character (U+200B)"),
+        ("\u{feff}", "an invisible character (U+FEFF)"),
+    ] {
+        let files = [
+            ("x.txt", format!("192.0.2.1\n# {odd}\n"), (2, 3)),
+            ("x.txt", format!("192.0.2.1{odd}\n"), (1, 10)),
+            ("x.yaml", format!("- 192.0.2.1{odd}\n"), (1, 12)),
+            ("x.yaml", format!("- {{cidr: 192.0.2.1, owner: a{odd}}}\n"), (1, 29)),
+        ];
+        for (file, text, (line, column)) in files {
+            let files = with_group(&format!("{{file: {file}}}")).with(file, &text);
+            let messages = shown(&files);
+            let expected = format!("{file}:{line}:{column}: error: {name} stands here: ");
+            assert!(messages.iter().any(|message| message.contains(&expected)), "{text:?}: {messages:?}");
+        }
+        let messages = shown(&with_group(&format!("[192.0.2.1] # one{odd}")));
+        assert!(messages.iter().any(|message| message.contains(name)), "{messages:?}");
+    }
+    with_group("{file: x.txt}")
+        .with("x.txt", "\u{feff}192.0.2.1 # gr\u{fc}\u{df}e, \u{4f60}\u{597d}\n")
+        .config();
+}
+
 /// A reader sees the second address on a line of its own. For the list it is in the comment.
 #[test]
 fn an_address_that_an_odd_line_end_hides_is_an_error() {
