@@ -140,6 +140,14 @@ impl Link {
         self.pending.push_front(Expected { first: ticket, left: 1, shape });
     }
 
+    /// Begins again on another connection. Replies to `gone` are not expected any more; the commands of other sessions
+    /// were not written, and their replies stay pending.
+    pub(crate) fn restart(&mut self, gone: SessionKey) {
+        let mut pending = std::mem::take(&mut self.pending);
+        pending.retain(|expected| expected.first.session != gone);
+        *self = Self { pending, ..Self::default() };
+    }
+
     /// Divides the received bytes. `buf` starts at the first byte that was not returned yet.
     pub fn next<'b>(&mut self, buf: &'b [u8]) -> Incoming<'b> {
         if let Some(fault) = self.failed {

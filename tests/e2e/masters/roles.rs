@@ -56,36 +56,25 @@ fn demote(server: &Fake, is_replica: &AtomicBool, gate: &Gate, state: &str) -> u
 /// only the watcher asks again.
 #[test]
 fn role_tells_where_hello_is_unknown_and_sessions_wait_for_the_watcher() {
-    let is_replica = Arc::new(AtomicBool::new(false));
-    let server = server(UNKNOWN, &is_replica);
-    let (gate, _sentinel) = before(&server, "dedicated");
-    let mut clients: Vec<Client> = (0..20).map(|_| with_database(&gate)).collect();
-    let set_up = demote(&server, &is_replica, &gate, "used");
-    for client in &mut clients {
-        client.send_raw(&command("GET later"));
+    for (connections, state) in [("dedicated", "used"), ("shared", "pooled")] {
+        let is_replica = Arc::new(AtomicBool::new(false));
+        let server = server(UNKNOWN, &is_replica);
+        let (gate, _sentinel) = before(&server, connections);
+        let mut clients: Vec<Client> = (0..20).map(|_| with_database(&gate)).collect();
+        let set_up = demote(&server, &is_replica, &gate, state);
+        for client in &mut clients {
+            client.send_raw(&command("GET later"));
+        }
+        clients[0].assert_silent_for(Duration::from_secs(2));
+        assert!(server.connections_with("GET later").is_empty(), "a replica got a command");
+        // Sessions that repeated the question would have made twenty more.
+        let dials = server.connections_with("SELECT 3").len() - set_up;
+        assert!(dials <= clients.len(), "{dials}");
+        is_replica.store(false, Ordering::SeqCst);
+        for client in &mut clients {
+            client.assert_recv("\"later@3\"");
+        }
     }
-    clients[0].assert_silent_for(Duration::from_secs(2));
-    assert!(server.connections_with("GET later").is_empty(), "a replica got a command");
-    // Sessions that repeated the question would have made twenty more.
-    let dials = server.connections_with("SELECT 3").len() - set_up;
-    assert!(dials <= clients.len(), "{dials}");
-    is_replica.store(false, Ordering::SeqCst);
-    for client in &mut clients {
-        client.assert_recv("\"later@3\"");
-    }
-}
-
-#[test]
-fn on_shared_connections_a_replica_gets_no_command_either() {
-    let is_replica = Arc::new(AtomicBool::new(false));
-    let server = server(UNKNOWN, &is_replica);
-    let (gate, _sentinel) = before(&server, "shared");
-    let mut client = with_database(&gate);
-    demote(&server, &is_replica, &gate, "pooled");
-    client.assert_reply("GET later", "-ERR portcullis: upstream 'main' unavailable (timeout)");
-    assert!(server.connections_with("GET later").is_empty(), "a replica got a command");
-    is_replica.store(false, Ordering::SeqCst);
-    client.assert_reply("GET later", "\"later@3\"");
 }
 
 /// A server that tells its role to no question may be a master.

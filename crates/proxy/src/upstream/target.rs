@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use portcullis_config::{Tcp, Upstream};
 use portcullis_session::Unavailable;
@@ -99,7 +100,17 @@ impl Target {
     /// # Errors
     /// No address serves.
     pub(crate) async fn connect_in_time(&self) -> Result<Stream, ConnectError> {
-        let Some(limit) = self.upstream.failover_wait() else { return self.connect().await };
+        match self.upstream.failover_wait() {
+            Some(limit) => self.connect_within(limit).await,
+            None => self.connect().await,
+        }
+    }
+
+    /// Connects to the upstream as soon as it is available, and at the latest after `limit`.
+    ///
+    /// # Errors
+    /// No address serves.
+    pub(crate) async fn connect_within(&self, limit: Duration) -> Result<Stream, ConnectError> {
         match timeout(limit, self.connect_patiently()).await {
             Ok(connected) => connected.map(|(stream, _)| stream),
             Err(_) => Err(ConnectError::gave_up(self.view.dials().why().unwrap_or(Unavailable::Timeout))),

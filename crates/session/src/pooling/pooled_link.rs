@@ -80,17 +80,30 @@ impl PooledLink {
     }
 
     /// Returns the bytes that the caller must send first. The caller sends nothing else before
-    /// [`PooledLink::is_ready`], and calls this method once.
+    /// [`PooledLink::is_ready`], and calls this method once for each connection.
     pub fn open(&mut self) -> Vec<u8> {
-        let mut bytes = Vec::new();
+        let (mut bytes, mut stages) = (Vec::new(), Vec::new());
         let mut due = self.awaits;
         let setup = Setup::of(&self.key);
         while let Some(stage) = due {
             bytes.extend_from_slice(&stage.command(&setup).unwrap_or_default());
-            self.link.expect(Ticket { session: GATE, seq: 0 }, 1, stage.shape());
+            stages.push(stage);
             due = stage.next(&setup);
         }
+        // Clients may have announced commands, which are written after the set-up.
+        for stage in stages.into_iter().rev() {
+            self.link.expect_first(Ticket { session: GATE, seq: 0 }, stage.shape());
+        }
         bytes
+    }
+
+    /// Begins the set-up again, on another connection: the server was a replica. The commands that clients have
+    /// announced were not written, and stay. The caller then calls [`PooledLink::open`].
+    pub fn restart(&mut self) {
+        self.link.restart(GATE);
+        self.awaits = Setup::of(&self.key).first();
+        self.role_untold = false;
+        self.failed = None;
     }
 
     /// Returns the question that the caller must send after the set-up, because the reply to HELLO does not tell the

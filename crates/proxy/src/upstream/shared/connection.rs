@@ -1,5 +1,6 @@
 //! One shared connection. Its task sets the connection up, writes the commands of clients, and hands out the replies.
 
+mod again;
 mod ending;
 mod handover;
 mod outbox;
@@ -14,7 +15,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use portcullis_config::tls::TlsFault;
-use portcullis_session::{PooledLink, SessionKey, Shape, Shared, Tick, Ticket, Unavailable};
+use portcullis_session::{PoolFault, PooledLink, SessionKey, Shape, Shared, Tick, Ticket, Unavailable};
 use tokio::task::{spawn_local, unconstrained};
 use tokio::time::{Instant, Sleep, sleep};
 
@@ -49,6 +50,8 @@ pub(crate) struct Connection {
     resources: Rc<Resources>,
     pool: Rc<Pool>,
     class: Class,
+    /// When the connection was asked for.
+    opened: Instant,
     state: RefCell<ConnectionState>,
     takes_more: Cell<bool>,
     /// Whether the task has been woken and has not run since.
@@ -139,6 +142,7 @@ impl Connection {
             resources,
             pool,
             class,
+            opened: Instant::now(),
             takes_more: Cell::new(true),
             told: Cell::new(false),
             waker: RefCell::default(),
@@ -344,8 +348,13 @@ impl Connection {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(end)) => return Poll::Ready(end),
             }
-            if let Err(end) = self.hand_out(state, cx) {
-                return Poll::Ready(end);
+            match self.hand_out(state, cx) {
+                Ok(()) => {}
+                Err(End::Fault(PoolFault::Replica)) if self.dials_again(state) => {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Err(end) => return Poll::Ready(end),
             }
         }
         cx.waker().wake_by_ref();

@@ -437,3 +437,20 @@ fn a_server_that_says_no_role_to_hello_is_asked_with_role() {
     Received::of(&mut link, "*2|$4|role|$6|master|", usize::MAX);
     assert!(link.is_ready() && link.question().is_none());
 }
+
+/// The commands of clients wait for a server that is no replica.
+#[test]
+fn after_a_replica_the_set_up_begins_again_on_another_connection() {
+    let mut link = PooledLink::new(PoolKey { asks_role: true, ..key(Some("x"), false, 3) });
+    let setup = show(&frames("AUTH x;HELLO 2;SELECT 3"));
+    assert_eq!(show(&link.open()), setup);
+    link.expect(ticket(1, 0), 1, Shape::One);
+    let received = Received::of(&mut link, "+OK|*2|$4|role|$5|slave|", usize::MAX);
+    assert_eq!(received.fault, Some(PoolFault::Replica));
+    link.restart();
+    assert_eq!(show(&link.open()), setup);
+    link.expect(ticket(2, 0), 1, Shape::One);
+    let received = Received::of(&mut link, "+OK|*2|$4|role|$6|master|+OK|$1|x|$1|y|", usize::MAX);
+    assert_eq!((received.fault, link.is_ready()), (None, true));
+    assert_eq!((&*received.text[&1], &*received.text[&2]), ("$1|x|", "$1|y|"));
+}
