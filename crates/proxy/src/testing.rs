@@ -10,7 +10,7 @@ use crate::metrics::Metrics;
 /// Returns a generation with one listener, named `public`.
 pub(crate) fn generation() -> Arc<Generation> {
     let config = config_of(
-        "upstreams: {main: {address: '127.0.0.1:1'}}\nlisteners: [{name: public, bind: '127.0.0.1:1', upstream: main}]\n",
+        "upstreams: {main: {address: '127.0.0.1:1'}}\nlisteners: [{name: public, bind: '127.0.0.1:19', upstream: main}]\n",
     );
     Arc::new(Generation::first(config, &Metrics::new(1, Vec::new()), 10))
 }

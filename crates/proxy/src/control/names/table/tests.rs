@@ -4,7 +4,7 @@ use crate::testing::config_of;
 /// `a` is looked up every minute and kept for an hour; `b` is in two groups with different settings.
 fn hosts() -> Vec<Host> {
     let yaml = "\
-listeners: [{name: public, bind: '127.0.0.1:1', upstream: main, allow: [one, two]}]
+listeners: [{name: public, bind: '127.0.0.1:19', upstream: main, allow: [one, two]}]
 upstreams: {main: {address: '127.0.0.1:1'}}
 groups:
   one: [{host: a.example, refresh: 1m, keep: 1h}, {host: b.example, refresh: 2m, keep: 10m}]
