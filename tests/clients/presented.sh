@@ -2,7 +2,7 @@
 # Clients with a standalone, Sentinel and Cluster mode, all through one address: redis-py, ioredis and node-redis, each
 # in three modes, before a standalone server, and before sentinels with a planned failover. With dedicated and shared
 # connections, and with a listener that is only a sentinel. What clients read of the sentinels' upstream is searched for
-# the addresses behind the proxy. About 3 minutes; downloads are kept in target/clients. The redis crate is in
+# the addresses behind the proxy. About 2 minutes; downloads are kept in target/clients. The redis crate is in
 # tests/e2e/presented/redis_rs.rs.
 #
 #   tests/clients/presented.sh              all of it

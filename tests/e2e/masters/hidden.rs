@@ -12,7 +12,7 @@ use crate::presented::{ALL, TELLING};
 /// The rounds of questions before the failover, and again after it.
 const ROUNDS: usize = 3;
 
-/// What a client does in each round.
+/// The commands of a client in each round.
 #[derive(Clone, Copy)]
 enum Part {
     /// Asks all questions.

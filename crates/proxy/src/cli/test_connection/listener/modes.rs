@@ -16,6 +16,9 @@ use crate::upstream::view::{Place, Sockets};
 /// The number of slots of a cluster.
 const SLOTS: i64 = 16384;
 
+/// The advice for a proxy that runs with another configuration.
+const RELOAD: &str = "reload the proxy with this configuration, or name the configuration that it runs with";
+
 /// A node in the reply to CLUSTER SLOTS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Node {
@@ -264,9 +267,6 @@ impl<'c> ListenerTest<'c> {
         }
     }
 }
-
-/// What to do if the proxy runs with another configuration.
-const RELOAD: &str = "reload the proxy with this configuration, or name the configuration that it runs with";
 
 /// Explains that the address that the listener announces does not accept.
 pub(super) fn unreachable_announced(listener: &Listener, error: ConnectError) -> Trouble {
