@@ -1,9 +1,9 @@
 //! `check` and `run` with bad files: all problems at once, their positions, and the exit code.
 
 use std::path::Path;
-use std::process::Output;
+use std::process::{Command, Output};
 
-use e2e::gate::portcullis;
+use e2e::gate::{binary, portcullis};
 use tempfile::TempDir;
 
 const GOOD: &str = "\
@@ -171,13 +171,39 @@ fn trust_without_rules_is_warned_about() {
     assert_eq!(portcullis(directory.path(), ["check", "--strict"]).status.code(), Some(78));
 }
 
-/// Checks keys of features that do not exist yet.
+/// This version reads the key, and refuses it unless a test asks for it.
 #[test]
-fn unsupported_keys_are_refused() {
-    let yaml = GOOD.replace("  main:\n", "  main:\n    cluster: {nodes: [127.0.0.1:16381]}\n");
-    let (_directory, output) = check(&yaml, &["check"]);
+fn a_cluster_is_not_served_yet() {
+    let yaml =
+        GOOD.replace("    address: 127.0.0.1:16380\n", "    cluster: {nodes: [\"127.0.0.1:16381\"]}\n");
+    let yaml = yaml.replace("    upstream: main\n", "    upstream: main\n    auth: trust\n");
+    let directory = tempfile::tempdir().expect("a scratch directory");
+    std::fs::write(directory.path().join("portcullis.yaml"), yaml).expect("writable");
+    for command in ["check", "run"] {
+        let output = Command::new(binary())
+            .arg(command)
+            .current_dir(directory.path())
+            .env_remove("PORTCULLIS_UNFINISHED_CLUSTER")
+            .output()
+            .expect("the binary starts");
+        assert_eq!(output.status.code(), Some(78), "{command}");
+        assert_names(&output, 9, &["'cluster' is not yet supported"]);
+        assert_eq!(problems(&output).len(), 1);
+    }
+}
+
+/// Settings that cannot work with a cluster are errors, each with its place.
+#[test]
+fn a_cluster_has_no_address_and_no_passthrough() {
+    let with_address = GOOD.replace("  main:\n", "  main:\n    cluster: {nodes: [\"127.0.0.1:16381\"]}\n");
+    let (_directory, output) = check(&with_address, &["check"]);
     assert_eq!(output.status.code(), Some(78));
-    assert_names(&output, 8, &["cluster", "yet"]);
+    assert_names(&output, 8, &["'address' and 'cluster' exclude each other"]);
+    let passing =
+        GOOD.replace("    address: 127.0.0.1:16380\n", "    cluster: {nodes: [\"127.0.0.1:16381\"]}\n");
+    let (_directory, output) = check(&passing, &["check"]);
+    assert_eq!(output.status.code(), Some(78));
+    assert_names(&output, 2, &["auth: passthrough (the default)", "auth: trust or auth: users"]);
 }
 
 #[test]
