@@ -117,7 +117,7 @@ fn ip_of(addr: &SocketAddr) -> IpAddr {
     }
 }
 
-/// Returns the addresses that are known without a lookup. A connection to 0.0.0.0 or [::] goes to this host (Linux).
+/// Returns the addresses that are known without a lookup. A connection to `0.0.0.0` or `[::]` goes to this host (Linux).
 fn literal(host: &str) -> Vec<IpAddr> {
     if host.trim_end_matches('.').eq_ignore_ascii_case("localhost") {
         return vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
