@@ -190,7 +190,7 @@ fn lines(text: &str) -> Vec<&str> {
 /// Whether a line of the difference is one that the edit may touch.
 fn is_asked_for(style: Style, line: &str, cidr: &str, empties: bool) -> bool {
     // The other lines of an entry that is a mapping.
-    let below = ["  note: ", "- note: |", "owner: ops", "    a # b", "    - c", "  cidr: "];
+    let below = ["  note: ", "- note: ", "owner: ops", "    a # b", "    - c", "  cidr: "];
     let ours = line.contains(cidr);
     match style {
         Style::BlockMaps if below.iter().any(|part| line.contains(part)) => true,
