@@ -12,6 +12,7 @@ mod command_slot;
 mod endpoint;
 mod map;
 mod redirect;
+mod router;
 
 pub use answer::{Announced, Answer, AnswerFault, Replies, Role};
 pub use choose::{Choice, Chooser, Heard, Kept};
@@ -19,3 +20,4 @@ pub use command_slot::CommandSlot;
 pub use endpoint::Endpoint;
 pub use map::{MAX_NODES, Map, MapFault, Node, NodeIndex};
 pub use redirect::{Redirect, Target};
+pub use router::{Ended, Hints, LegIndex, Received, Router, RouterSettings, Turn};

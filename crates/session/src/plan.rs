@@ -237,7 +237,8 @@ impl Plan {
         matches!(self.auth, Auth::Users) && self.user.is_none()
     }
 
-    pub(crate) const fn held_command(&self) -> usize {
+    /// Returns the most bytes of a frame that are held until it is complete.
+    pub const fn held_command(&self) -> usize {
         self.held_command
     }
 

@@ -229,6 +229,11 @@ impl Preamble {
         Self(Arc::new(frame))
     }
 
+    /// Keeps the frame of an AUTH.
+    pub(crate) fn of_frame(frame: &[u8]) -> Self {
+        Self(Arc::new(Zeroizing::new(frame.to_vec())))
+    }
+
     /// Returns the bytes to send.
     pub fn bytes(&self) -> &[u8] {
         &self.0

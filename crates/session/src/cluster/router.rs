@@ -1,0 +1,571 @@
+//! One client's session with a cluster, over several connections to its nodes. To the client's [`Session`] and
+//! [`Link`] it looks like one connection to one server.
+//!
+//! [`Session`]: crate::Session
+//! [`Link`]: crate::Link
+//!
+//! ```text
+//!                                    ┌─► leg (node A) ──┐
+//!   commands ──► send() ──► order ───┼─► leg (node B) ──┼──► receive() ──► replies, in the order of the commands
+//!                 │         kept     └─► leg (node B,  ─┘        │
+//!                 │         frames        side)                  │ MOVED, ASK, TRYAGAIN at the front
+//!                 └──► replies of the router's own               └──► the kept frame is sent again
+//! ```
+//!
+//! The router decides, and its caller moves bytes. The router reads the judged commands of the client, chooses a leg for
+//! each, keeps copies of the frames, follows redirects, and holds commands back that must wait. The caller dials for a
+//! leg, writes its bytes, and reads the leg whose turn it is ([`Router::turn`]).
+//!
+//! - **Order.** One byte for each change of the leg ([`order`]). The oldest pending reply is the *front*. Only its leg is
+//!   read, so the replies of other legs wait in their sockets, and nothing is buffered out of turn.
+//! - **Kept frames.** A copy of each frame up to 16 KiB is kept until its reply, at most `held_command` bytes together
+//!   ([`kept`]). A redirected command whose frame was not kept gets `-TRYAGAIN`.
+//! - **Legs.** At most two for each node ([`leg`]). *Main* gets new commands. *Side* gets commands that are sent again
+//!   while Main owes replies: those come later in the client's order, and would have to be buffered.
+//! - **Redirects** are followed at the front, one command after the other ([`redirects`]). So commands on one key are
+//!   executed in the order in which the client sent them.
+//! - **Maps.** A new map is taken when the old owners of the changed slots owe nothing ([`maps`]).
+//! - **At the same time.** Commands to different nodes run at the same time. A command that may write to other keys or
+//!   speaks to other clients (EXEC, scripts, PUBLISH) waits until no other leg owes the reply to a write.
+//! - **Alone.** After a blocking command, WATCH, a login, and the first keyed command of a transaction, nothing is judged
+//!   until every reply has arrived.
+//! - **Transactions** begin at the node of their first key ([`transaction`]).
+//! - **Lost legs.** A command of which a byte was written is never sent again after its leg was lost: it gets an error.
+
+mod class;
+mod commands;
+mod connection;
+mod hints;
+mod identity;
+mod kept;
+mod leg;
+mod legs;
+mod maps;
+mod order;
+mod redirects;
+mod replies;
+mod transaction;
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use portcullis_resp::scan::ReplyHead;
+
+use self::commands::Incoming;
+pub use self::hints::Hints;
+use self::identity::{Identity, Login};
+pub use self::leg::LegIndex;
+use self::leg::{Broken, Leg, LegState};
+use self::legs::Legs;
+use self::maps::Maps;
+use self::order::{Order, Origin};
+use self::redirects::{Again, Step};
+pub use self::replies::Received;
+use self::transaction::Transaction;
+use super::{Map, NodeIndex, Role};
+use crate::link::Unavailable;
+use crate::tick::Tick;
+
+/// The time for which commands wait for a node that cannot be reached, for the owner of a slot, or for the map that a
+/// redirect announces.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The time between two dials to a node that cannot be reached.
+const REDIAL: Duration = Duration::from_millis(50);
+
+/// The number of pending replies with which nothing more is judged while the node of the oldest one is silent.
+/// Otherwise the other nodes would have to keep their replies.
+const MAX_OUT_OF_TURN: u64 = 256;
+
+/// The time for which a node may be silent before [`MAX_OUT_OF_TURN`] applies.
+const SILENCE: Duration = Duration::from_millis(20);
+
+/// The session of one client with a cluster. It looks like one connection to one server.
+#[derive(Debug)]
+pub struct Router {
+    upstream: Box<str>,
+    /// The most bytes of kept frames.
+    most_kept: usize,
+    seed: usize,
+    maps: Maps,
+    legs: Legs,
+    order: Order,
+    /// The router's own replies that are pending.
+    own: VecDeque<Cow<'static, [u8]>>,
+    /// The pending commands whose replies have an effect.
+    apart: VecDeque<Apart>,
+    front: Front,
+    /// The time of the last change of the front.
+    front_since: Tick,
+    /// Whether the newest command was sent when nothing was pending, so that its reply does not wait for others.
+    is_alone: bool,
+    incoming: Incoming,
+    identity: Identity,
+    /// The login whose reply is pending.
+    login: Option<Box<Login>>,
+    transaction: Transaction,
+    waits: Waits,
+    hints: Hints,
+    ended: Option<Ended>,
+}
+
+/// The settings of a router.
+#[derive(Clone, Debug)]
+pub struct RouterSettings {
+    /// The name of the upstream, for error lines.
+    pub upstream: Box<str>,
+    /// The most bytes of frames that are kept together.
+    pub held_command: usize,
+    /// A number that differs between clients, so that they use different nodes for commands without keys.
+    pub seed: usize,
+}
+
+/// A pending command whose reply has an effect.
+#[derive(Clone, Copy, Debug)]
+struct Apart {
+    leg: LegIndex,
+    kind: Kind,
+}
+
+/// The effect of a reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// None.
+    Plain,
+    /// None, but the script may have made the error itself.
+    Script,
+    /// None. The server may have ended the command unexecuted.
+    Blocking,
+    /// A WATCH binds the session to the leg.
+    Watch,
+    /// The first keyed command of a transaction.
+    Opening,
+    /// A later command of a transaction, or one that ends it or its WATCH.
+    Queued,
+    Exec,
+    /// The DISCARD in place of an EXEC that cannot succeed.
+    SpoiltExec,
+    Login,
+}
+
+/// The origin of the oldest reply.
+#[derive(Debug)]
+enum Front {
+    /// The leg that the order names.
+    Ordered,
+    /// The node that the command is sent to again.
+    Again(Box<Again>),
+    /// This reply, in place of the one that the order names.
+    Own(Cow<'static, [u8]>),
+}
+
+/// Reasons to judge no more commands for now.
+#[derive(Debug, Default)]
+struct Waits {
+    /// Every pending reply must arrive first.
+    for_all: bool,
+    /// The time since which a command waits for the owner of its slot, and the number of the map that has none.
+    for_owner: Option<(Tick, u64)>,
+    /// The beginning of the front's reply, of which a part was passed on.
+    passing: Option<ReplyHead>,
+}
+
+/// The reason why the session with the cluster is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The connection with the state of the session was lost.
+    Lost,
+    /// No node accepts the login.
+    Unavailable(Unavailable),
+    /// A node broke the protocol.
+    Protocol,
+}
+
+/// The origin of the next bytes for the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Nothing is pending, or the front waits for something else than bytes.
+    None,
+    /// A reply of the router's own: [`Router::take_own`].
+    Own,
+    /// Bytes of this leg: [`Router::receive`].
+    Leg(LegIndex),
+}
+
+/// Methods for the caller's loop.
+impl Router {
+    /// Creates the session of a client that has sent nothing yet.
+    pub fn new(settings: RouterSettings, map: Arc<Map>) -> Self {
+        Self {
+            upstream: settings.upstream,
+            most_kept: settings.held_command,
+            seed: settings.seed,
+            maps: Maps::of(map),
+            legs: Legs::default(),
+            order: Order::default(),
+            own: VecDeque::new(),
+            apart: VecDeque::new(),
+            front: Front::Ordered,
+            front_since: Tick::default(),
+            is_alone: false,
+            incoming: Incoming::new(settings.held_command),
+            identity: Identity::default(),
+            login: None,
+            transaction: Transaction::default(),
+            waits: Waits::default(),
+            hints: Hints::default(),
+            ended: None,
+        }
+    }
+
+    /// Takes a map, which is in force as soon as the order of commands allows. `down` are the nodes that do not answer.
+    pub fn set_map(&mut self, map: &Arc<Map>, down: &[NodeIndex], now: Tick) {
+        self.maps.offer(map, down, now);
+        let has_place = |leg: &Leg| map.node(leg.node).is_some_and(|node| node.role == Role::Master);
+        let dead = |leg: &Leg| !has_place(leg) && down.contains(&leg.node) && leg.broken().is_none();
+        let lost: Vec<_> = self.legs.all().filter(|(_, leg)| dead(leg)).map(|(index, _)| index).collect();
+        lost.into_iter().for_each(|leg| self.break_off(leg, Broken::Left));
+        self.advance(now);
+    }
+
+    /// Does what the time allows. The caller calls it when it begins to move bytes.
+    pub fn advance(&mut self, now: Tick) {
+        self.adopt();
+        self.go_on(now);
+        self.leave_unreached(now);
+        let superfluous = self.legs.superfluous(now);
+        for leg in superfluous {
+            if !self.is_needed(leg) {
+                self.legs.remove(leg);
+            }
+        }
+    }
+
+    /// Returns the time at which [`Router::advance`] has something to do, if nothing else happens. `None`: never.
+    pub fn due(&self) -> Option<Tick> {
+        let step = match &self.front {
+            Front::Again(again) => again.due(),
+            Front::Ordered | Front::Own(_) => None,
+        };
+        let owner = self.waits.for_owner.map(|(since, _)| since.after(PATIENCE));
+        [step, owner, self.legs.due()].into_iter().flatten().min()
+    }
+
+    /// Returns the time at which an idle leg is closed.
+    pub fn idle_due(&self) -> Option<Tick> {
+        self.legs.idle_due()
+    }
+
+    /// Returns the origin of the next bytes for the client.
+    pub fn turn(&self) -> Turn {
+        let leg = match (&self.front, self.order.front()) {
+            (_, None) => return Turn::None,
+            (Front::Own(_), _) | (Front::Ordered, Some((Origin::Own, _))) => return Turn::Own,
+            (Front::Again(again), _) => match again.step {
+                Step::Sent(leg) => Some(leg),
+                Step::Waits(..) => None,
+            },
+            (Front::Ordered, Some((Origin::Leg(leg), _))) => Some(leg),
+            (Front::Ordered, Some((Origin::Apart, _))) => self.apart.front().map(|apart| apart.leg),
+        };
+        let Some(leg) = leg else { return Turn::None };
+        match self.legs.get(leg).map(|leg| &leg.state) {
+            Some(LegState::Open) => Turn::Leg(leg),
+            Some(LegState::Broken(_)) | None => Turn::Own,
+            Some(LegState::Closed { .. } | LegState::SettingUp { .. }) => Turn::None,
+        }
+    }
+
+    /// Appends the router's own replies that are next in order, until `out` holds `up_to` bytes.
+    pub fn take_own(&mut self, out: &mut Vec<u8>, up_to: usize, now: Tick) {
+        while out.len() < up_to && self.turn() == Turn::Own {
+            if self.waits.passing.is_some() {
+                // After a part of a reply, an error would be read as a part of that reply.
+                return self.end(Ended::Lost);
+            }
+            match &self.front {
+                Front::Own(reply) => out.extend_from_slice(reply),
+                Front::Again(again) => {
+                    let leg = again.leg();
+                    out.extend_from_slice(&self.loss_line(leg));
+                    if let Some(leg) = leg.and_then(|leg| self.legs.get_mut(leg)) {
+                        leg.settle(1);
+                    }
+                }
+                Front::Ordered => self.take_ordered(out),
+            }
+            self.finish_front(now);
+        }
+    }
+
+    /// Returns whether the client's next bytes can be taken, as far as it depends on the legs.
+    pub fn is_congested(&self) -> bool {
+        self.legs.is_congested()
+    }
+
+    /// Returns whether every command was answered.
+    pub fn is_settled(&self) -> bool {
+        self.order.is_empty()
+    }
+
+    /// Returns why the session is over. The client has got every reply that it can get.
+    pub fn ended(&self) -> Option<Ended> {
+        self.ended.filter(|_| self.order.is_empty())
+    }
+
+    /// Takes the news for the watcher of the cluster.
+    pub fn take_hints(&mut self) -> Hints {
+        std::mem::take(&mut self.hints)
+    }
+
+    /// Returns the bytes of memory that the session occupies.
+    pub fn held(&self) -> usize {
+        let own: usize = self.own.iter().map(|reply| reply.len() + size_of::<Cow<'_, [u8]>>()).sum();
+        let front = match &self.front {
+            Front::Again(again) => again.held(),
+            Front::Ordered | Front::Own(_) => 0,
+        };
+        self.order.held()
+            + self.legs.held()
+            + own
+            + front
+            + self.apart.capacity() * size_of::<Apart>()
+            + self.incoming.held()
+            + self.identity.held()
+            + self.transaction.held()
+    }
+}
+
+/// Methods for the caller's connections.
+impl Router {
+    /// Returns the next leg to dial, with its node. The caller reports the result.
+    pub fn next_dial(&mut self, now: Tick) -> Option<(LegIndex, NodeIndex)> {
+        self.legs.next_dial(now)
+    }
+
+    /// Returns whether the leg exists and has a connection. If not, the caller closes its socket.
+    pub fn has_connection(&self, leg: LegIndex) -> bool {
+        let state = self.legs.get(leg).map(|leg| &leg.state);
+        matches!(state, Some(LegState::Open | LegState::SettingUp { .. }))
+    }
+
+    /// Returns whether the leg has a connection on which no reply is pending, so that its end would not show.
+    pub fn is_idle(&self, leg: LegIndex) -> bool {
+        self.legs.get(leg).is_some_and(|leg| leg.is_open() && leg.pending() == 0)
+    }
+
+    /// Gives up the node whose reply is next, because it does not answer in time. Its pending commands get errors.
+    /// Returns whether there is such a node.
+    pub fn give_up_front(&mut self) -> bool {
+        let Turn::Leg(leg) = self.turn() else { return false };
+        self.hints.silent = self.legs.get(leg).map(|leg| leg.node);
+        self.break_off(leg, Broken::Lost);
+        true
+    }
+
+    /// Returns the legs whose set-up is being answered. They are read whose turn it may be.
+    pub fn setting_up(&self) -> impl Iterator<Item = LegIndex> + '_ {
+        let is_setting_up = |leg: &Leg| matches!(leg.state, LegState::SettingUp { .. });
+        self.legs.all().filter(move |(_, leg)| is_setting_up(leg)).map(|(index, _)| index)
+    }
+
+    /// Returns the legs with bytes to write.
+    pub fn unwritten(&self) -> impl Iterator<Item = LegIndex> + '_ {
+        self.legs.all().map(|(index, _)| index).filter(|leg| !self.bytes_for(*leg).is_empty())
+    }
+
+    /// Returns the bytes to write to a leg.
+    pub fn bytes_for(&self, leg: LegIndex) -> &[u8] {
+        match &self.front {
+            Front::Again(again) if again.keeps_back(leg) => &[],
+            _ => self.legs.get(leg).map_or(&[], Leg::unwritten),
+        }
+    }
+
+    /// Records that `n` bytes were written to a leg.
+    pub fn wrote(&mut self, leg: LegIndex, n: usize) {
+        if let Some(leg) = self.legs.get_mut(leg) {
+            leg.wrote(n);
+        }
+    }
+
+    /// Records that a leg has a connection.
+    pub fn connected(&mut self, leg: LegIndex, now: Tick) {
+        let (setup, left) = self.identity.setup();
+        let Some(leg) = self.legs.get_mut(leg) else { return };
+        let LegState::Closed { since, is_dialling: true, .. } = leg.state else { return };
+        leg.used_at = now;
+        leg.state = if left.is_empty() { LegState::Open } else { LegState::SettingUp { since, left } };
+        leg.setup = setup;
+    }
+
+    /// Records that a dial failed, or that a node refused the set-up.
+    pub fn unreachable(&mut self, index: LegIndex, why: Unavailable, now: Tick) {
+        let Some(leg) = self.legs.get_mut(index) else { return };
+        if why == Unavailable::Refused {
+            self.hints.refused = Some(leg.node);
+        }
+        let since = match leg.state {
+            LegState::Closed { since, .. } | LegState::SettingUp { since, .. } => since,
+            LegState::Open => now,
+            LegState::Broken(_) => return,
+        };
+        let is_login =
+            self.apart.front().is_some_and(|apart| apart.leg == index && apart.kind == Kind::Login);
+        if is_login && why.passes() && since.after(PATIENCE) > now {
+            self.log_in_elsewhere(index, now);
+        } else if why.passes() && since.after(PATIENCE) > now && !self.maps.is_down(leg.node) {
+            leg.close(since, now.after(REDIAL));
+        } else {
+            if why != Unavailable::Refused {
+                self.hints.silent = Some(leg.node);
+            }
+            self.break_off(index, Broken::Unreached(why));
+        }
+    }
+
+    /// Records that the connection of a leg has ended.
+    pub fn lost(&mut self, index: LegIndex, now: Tick) {
+        let Some(leg) = self.legs.get_mut(index) else { return };
+        if matches!(leg.state, LegState::SettingUp { .. }) {
+            return self.unreachable(index, Unavailable::Connect, now);
+        }
+        if leg.pending() == 0 && !self.transaction.uses(index) {
+            self.legs.remove(index);
+            return;
+        }
+        if leg.breaks() || self.transaction.uses(index) {
+            self.hints.cluster_down = true;
+            self.break_off(index, Broken::Lost);
+        } else {
+            leg.close(now, now);
+        }
+    }
+}
+
+/// Methods for the parts of the router.
+impl Router {
+    /// Ends the session at once. The pending commands get no reply.
+    fn end(&mut self, why: Ended) {
+        self.ended.get_or_insert(why);
+        self.order = Order::default();
+        self.apart.clear();
+        self.own.clear();
+        self.front = Front::Ordered;
+    }
+
+    /// Ends a leg. Its pending commands get errors, each in its turn.
+    fn break_off(&mut self, index: LegIndex, why: Broken) {
+        if let Some(leg) = self.legs.get_mut(index) {
+            leg.break_off(why);
+        }
+        if self.transaction.uses(index) {
+            self.ended.get_or_insert(Ended::Lost);
+        }
+        let is_login =
+            self.apart.front().is_some_and(|apart| apart.leg == index && apart.kind == Kind::Login);
+        if let (true, Broken::Unreached(why)) = (is_login, why) {
+            // The caller tells the client why no node is available: a line in place of a login would be taken for a
+            // refusal.
+            self.end(Ended::Unavailable(why));
+        }
+        self.incoming.leg_lost(index);
+    }
+
+    /// Returns the leg for a node, which is added if there is none. `None`: there is no room for another leg now.
+    fn leg_for(&mut self, node: NodeIndex, is_side: bool, now: Tick) -> Option<LegIndex> {
+        if let Some(leg) = self.legs.of(node, is_side) {
+            return Some(leg);
+        }
+        let leg = Leg::new(node, self.maps.host(node), is_side, now);
+        let transaction = &self.transaction;
+        self.legs.add(leg, |leg| transaction.uses(leg))
+    }
+
+    /// Returns whether a leg must stay although it owes nothing.
+    fn is_needed(&self, leg: LegIndex) -> bool {
+        self.transaction.uses(leg)
+            || matches!(&self.front, Front::Again(again) if again.leg() == Some(leg))
+            || self.incoming.streams_to() == Some(leg)
+    }
+
+    /// Writes the reply to the front, which is one of the router's own or belongs to a broken leg.
+    fn take_ordered(&mut self, out: &mut Vec<u8>) {
+        let leg = match self.order.front() {
+            Some((Origin::Own, _)) => {
+                if let Some(reply) = self.own.front() {
+                    out.extend_from_slice(reply);
+                }
+                return;
+            }
+            Some((Origin::Leg(leg), _)) => Some(leg),
+            _ => self.apart.front().map(|apart| apart.leg),
+        };
+        let line = self.loss_line(leg);
+        out.extend_from_slice(&line);
+        if let Some(leg) = leg.and_then(|leg| self.legs.get_mut(leg)) {
+            leg.settle(1);
+        }
+    }
+
+    /// Returns the error in place of a reply that a leg owes.
+    fn loss_line(&self, leg: Option<LegIndex>) -> Vec<u8> {
+        let upstream = &self.upstream;
+        let fate = "this command may or may not have run";
+        match leg.and_then(|leg| self.legs.get(leg)?.broken()) {
+            Some(Broken::Unreached(why)) => unavailable(upstream, why),
+            Some(Broken::Left) => {
+                format!("-ERR portcullis: upstream '{upstream}' changed a master; {fate}\r\n").into_bytes()
+            }
+            Some(Broken::Lost) | None => {
+                format!("-ERR portcullis: upstream '{upstream}' closed the connection; {fate}\r\n")
+                    .into_bytes()
+            }
+        }
+    }
+
+    /// Completes the front.
+    fn finish_front(&mut self, now: Tick) {
+        match self.order.front() {
+            Some((Origin::Own, _)) => drop(self.own.pop_front()),
+            Some((Origin::Apart, _)) => {
+                let kind = self.apart.pop_front().map(|apart| apart.kind);
+                if kind == Some(Kind::Opening) {
+                    self.transaction.spoil_unopened();
+                }
+            }
+            _ => {}
+        }
+        self.front = Front::Ordered;
+        self.order.pop(1);
+        self.moved(now);
+    }
+
+    /// Records progress of the front.
+    fn moved(&mut self, now: Tick) {
+        self.front_since = now;
+        if self.maps.is_waiting() {
+            self.adopt();
+        }
+    }
+
+    /// Puts the next map in force, if the order of commands allows.
+    fn adopt(&mut self) {
+        if !self.maps.is_waiting() || matches!(self.front, Front::Again(_)) || !self.maps.adopt(&self.legs) {
+            return;
+        }
+        for (index, leg) in self.legs.all_mut() {
+            leg.is_left = !self.maps.has_master(leg.node) && !self.transaction.uses(index);
+        }
+    }
+}
+
+/// Returns the error line for a command that cannot be sent.
+fn unavailable(upstream: &str, why: Unavailable) -> Vec<u8> {
+    format!("-ERR portcullis: upstream '{upstream}' unavailable ({})\r\n", why.as_str()).into_bytes()
+}
+
+#[cfg(test)]
+mod tests;

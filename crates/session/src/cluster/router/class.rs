@@ -1,0 +1,171 @@
+//! The treatment of each command on a cluster, as far as its name decides it.
+
+use std::sync::LazyLock;
+
+use portcullis_resp::command::{CommandId, Flags, id};
+
+use crate::shape::Verb;
+
+/// The treatment of a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Class {
+    /// The node that owns the slot of the keys. Without keys: any node.
+    Keyed,
+    /// As [`Self::Keyed`], for a script or function. It can return any error, so a redirect is not believed as such.
+    Script,
+    /// Any node.
+    Any,
+    /// Any node, or the owner of the slot of a channel's name.
+    Publish,
+    /// A login, which all legs repeat.
+    Login,
+    /// The end of all state of the session.
+    Reset,
+    /// A command about the connection, which the router answers itself.
+    Connection,
+    Multi,
+    Exec,
+    Discard,
+    Watch,
+    Unwatch,
+    /// A command that subscribes or unsubscribes.
+    Subscription(Verb),
+    /// Refused.
+    Refused(Refusal),
+}
+
+/// The reason why a command is refused on a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// One node would run it, and the others would not.
+    OneNode,
+    /// It concerns all nodes, and the router cannot join their answers yet.
+    AllNodes,
+    /// The position of its keys is not known.
+    Unknown,
+    /// It subscribes.
+    Subscription,
+}
+
+impl Refusal {
+    /// Returns the error line for the command with this name.
+    pub(super) fn line(self, name: &str) -> Vec<u8> {
+        let name = name.replace('|', " ");
+        match self {
+            Self::OneNode => format!("-ERR portcullis: '{name}' would concern one node of a cluster only\r\n"),
+            Self::AllNodes => {
+                format!("-ERR portcullis: '{name}' concerns all nodes of a cluster, and is not supported yet\r\n")
+            }
+            Self::Subscription => {
+                format!("-ERR portcullis: '{name}' is not supported on a cluster yet\r\n")
+            }
+            Self::Unknown => format!(
+                "-ERR portcullis: the keys of '{name}' are not known, so it cannot be sent to a node of a cluster\r\n"
+            ),
+        }
+        .into_bytes()
+    }
+}
+
+impl Class {
+    /// Returns the treatment of a command or subcommand.
+    pub(super) fn of(command: CommandId) -> Self {
+        static TABLE: LazyLock<Box<[Class]>> =
+            LazyLock::new(|| CommandId::all().map(Class::decide).collect());
+        TABLE.get(command.index()).copied().unwrap_or(Self::Refused(Refusal::Unknown))
+    }
+
+    fn decide(command: CommandId) -> Self {
+        match command {
+            CommandId::UNKNOWN => Self::Refused(Refusal::Unknown),
+            id::MULTI => Self::Multi,
+            id::EXEC => Self::Exec,
+            id::DISCARD => Self::Discard,
+            id::WATCH => Self::Watch,
+            id::UNWATCH => Self::Unwatch,
+            id::AUTH | id::HELLO => Self::Login,
+            id::RESET => Self::Reset,
+            id::PUBLISH => Self::Publish,
+            id::EVAL | id::EVALSHA | id::EVAL_RO | id::EVALSHA_RO | id::FCALL | id::FCALL_RO => Self::Script,
+            id::SELECT | id::READONLY | id::READWRITE | id::ASKING => Self::Connection,
+            id::MIGRATE | id::MOVE => Self::Refused(Refusal::OneNode),
+            _ if is_of_any_node(command) => Self::Any,
+            _ if command.top() == id::CLIENT => Self::Connection,
+            _ if is_of_all_nodes(command) => Self::Refused(Refusal::AllNodes),
+            _ => match Verb::of(command) {
+                Some(verb) => Self::Subscription(verb),
+                None if has_keys(command) => Self::Keyed,
+                None => Self::Refused(Refusal::OneNode),
+            },
+        }
+    }
+}
+
+fn has_keys(command: CommandId) -> bool {
+    !command.info().keys.is_empty() || command.info().flags.contains(Flags::MOVABLEKEYS)
+}
+
+/// Returns whether any node gives the same answer, or one that is as good.
+fn is_of_any_node(command: CommandId) -> bool {
+    let asks = [
+        id::PING,
+        id::ECHO,
+        id::TIME,
+        id::LOLWUT,
+        id::INFO,
+        id::ROLE,
+        id::FUNCTION_LIST,
+        id::FUNCTION_DUMP,
+        id::FUNCTION_STATS,
+        id::CONFIG_GET,
+        id::ACL_WHOAMI,
+        id::ACL_CAT,
+        id::ACL_GENPASS,
+    ];
+    asks.contains(&command) || command.top() == id::COMMAND || command.name().ends_with("|help")
+}
+
+/// Returns whether the answer must be made of the answers of several nodes.
+fn is_of_all_nodes(command: CommandId) -> bool {
+    let alone =
+        [id::DBSIZE, id::KEYS, id::FLUSHALL, id::FLUSHDB, id::SCAN, id::RANDOMKEY, id::WAIT, id::WAITAOF];
+    let containers = [id::SCRIPT, id::FUNCTION, id::PUBSUB];
+    alone.contains(&command) || containers.contains(&command.top())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_of_each_class() {
+        let of = |command| Class::of(command);
+        for command in
+            [id::GET, id::MSET, id::DEL, id::BLPOP, id::XREAD, id::SORT, id::SPUBLISH, id::MEMORY_USAGE]
+        {
+            assert_eq!(of(command), Class::Keyed, "{}", command.name());
+        }
+        for command in [id::PING, id::INFO, id::COMMAND_DOCS, id::OBJECT_HELP, id::FUNCTION_HELP] {
+            assert_eq!(of(command), Class::Any, "{}", command.name());
+        }
+        for command in [id::DBSIZE, id::SCAN, id::SCRIPT_LOAD, id::PUBSUB_NUMSUB, id::WAIT] {
+            assert_eq!(of(command), Class::Refused(Refusal::AllNodes), "{}", command.name());
+        }
+        for command in
+            [id::MONITOR, id::CONFIG_SET, id::SHUTDOWN, id::MIGRATE, id::SYNC, id::SWAPDB, id::MOVE]
+        {
+            assert_eq!(of(command), Class::Refused(Refusal::OneNode), "{}", command.name());
+        }
+        assert_eq!(of(id::SSUBSCRIBE), Class::Subscription(Verb::Ssubscribe));
+        assert_eq!(of(id::CLIENT_SETNAME), Class::Connection);
+    }
+
+    #[test]
+    fn texts_of_refusals() {
+        let line = Refusal::OneNode.line("monitor");
+        assert_eq!(line, b"-ERR portcullis: 'monitor' would concern one node of a cluster only\r\n");
+        assert!(
+            Refusal::AllNodes.line("script|load").starts_with(b"-ERR portcullis: 'script load' concerns")
+        );
+    }
+}

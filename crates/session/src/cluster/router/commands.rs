@@ -1,0 +1,567 @@
+//! The commands of the client: how they are divided, what holds them back, and where they go.
+
+use std::borrow::Cow;
+
+use portcullis_resp::command::{CommandId, Flags, id, keys, lookup, lookup_subcommand};
+use portcullis_resp::limits::RequestLimits;
+use portcullis_resp::reply;
+use portcullis_resp::scan::{Request, RequestScanner, Span, arguments};
+use portcullis_resp::slot::slot;
+
+use super::class::{Class, Refusal};
+use super::kept::MAX_FRAME;
+use super::leg::LegIndex;
+use super::order::Origin;
+use super::{Apart, Ended, Front, Kind, MAX_OUT_OF_TURN, PATIENCE, Router, SILENCE, unavailable};
+use crate::cluster::{CommandSlot, NodeIndex};
+use crate::link::Unavailable;
+use crate::tick::Tick;
+
+/// The limits of the scanner. The session has applied those of the configuration.
+const LIMITS: RequestLimits = RequestLimits {
+    bulk: u64::MAX / 2,
+    arguments: u64::MAX / 2,
+    inline: 0,
+    inline_commands: false,
+    authenticated: true,
+};
+
+/// The bytes of the client that are not sent yet, and the state of a frame whose beginning was sent.
+#[derive(Debug)]
+pub(super) struct Incoming {
+    scan: RequestScanner,
+    /// A frame that is incomplete or waits.
+    partial: Vec<u8>,
+    rest: Rest,
+    /// The end of what has arrived of the rest of a frame: a header that is cut.
+    tail: Vec<u8>,
+    /// The longest part of a frame that is held to find its first key.
+    most_held: usize,
+}
+
+/// The destination of the rest of a frame whose beginning was consumed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rest {
+    /// No frame has begun.
+    None,
+    Sent(LegIndex),
+    Discarded,
+}
+
+/// The outcome of judging one command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Judged {
+    /// The command was sent or answered.
+    Taken,
+    /// The command must wait.
+    Later,
+}
+
+/// One whole command, or the beginning of a long one.
+#[derive(Clone, Copy)]
+pub(super) struct Command<'b> {
+    pub(super) id: CommandId,
+    pub(super) frame: &'b [u8],
+    pub(super) arguments: u64,
+    pub(super) is_whole: bool,
+}
+
+impl Command<'_> {
+    /// Returns whether the command may change data, or speak to other clients.
+    pub(super) fn writes(&self) -> bool {
+        let flags = self.id.info().flags;
+        !flags.contains(Flags::READONLY) || flags.contains(Flags::MAY_REPLICATE)
+    }
+
+    /// Returns the slot of the keys, as far as they have arrived.
+    pub(super) fn slot(&self) -> CommandSlot {
+        let args = keys::Frame::new(self.frame, self.arguments);
+        if self.is_whole {
+            return CommandSlot::of(self.id, &args);
+        }
+        // The keys that have not arrived are checked by the node.
+        let mut found = CommandSlot::Unknown;
+        let _ = keys::keys(self.id, &args, |key| {
+            let slot = slot(key.key);
+            found = match found {
+                CommandSlot::Unknown => CommandSlot::One(slot),
+                CommandSlot::One(first) if first == slot => found,
+                _ => CommandSlot::Several,
+            };
+        });
+        found
+    }
+}
+
+impl Incoming {
+    pub(super) const fn new(most_held: usize) -> Self {
+        let scan = RequestScanner::new(LIMITS);
+        Self { scan, partial: Vec::new(), rest: Rest::None, tail: Vec::new(), most_held }
+    }
+
+    /// Discards the rest of a frame whose leg was lost.
+    pub(super) fn leg_lost(&mut self, leg: LegIndex) {
+        if self.rest == Rest::Sent(leg) {
+            self.rest = Rest::Discarded;
+        }
+    }
+
+    /// Returns the leg that gets the rest of a frame.
+    pub(super) const fn streams_to(&self) -> Option<LegIndex> {
+        match self.rest {
+            Rest::Sent(leg) => Some(leg),
+            Rest::None | Rest::Discarded => None,
+        }
+    }
+
+    pub(super) fn held(&self) -> usize {
+        self.partial.capacity() + self.tail.capacity()
+    }
+}
+
+/// Methods for the client's bytes.
+impl Router {
+    /// Takes judged commands. Returns the number of bytes that were taken; the others must be passed again, when
+    /// something has changed. `reads` says whether the client accepts what is written to it.
+    pub fn send(&mut self, buf: &[u8], now: Tick, reads: bool) -> usize {
+        let mut taken = 0;
+        while !self.holds(now, reads) {
+            if self.incoming.rest != Rest::None {
+                if taken == buf.len() {
+                    break;
+                }
+                taken += self.go_on_with_frame(&buf[taken..]);
+                continue;
+            }
+            if !self.incoming.partial.is_empty() {
+                let Some(more) = self.complete(&buf[taken..], now) else { break };
+                taken += more;
+                continue;
+            }
+            let rest = &buf[taken..];
+            if rest.is_empty() {
+                break;
+            }
+            match self.incoming.scan.next(rest) {
+                Ok(Request::Command { len, name, arguments }) => {
+                    if self.command(&rest[..len], name, arguments, now) == Judged::Later {
+                        break;
+                    }
+                    taken += len;
+                }
+                Ok(Request::Empty { len } | Request::Inline { len }) => taken += len,
+                Ok(Request::Need { .. } | Request::Head { .. }) => {
+                    self.incoming.partial = rest.to_vec();
+                    taken = buf.len();
+                    if self.complete(&[], now).is_none() {
+                        break;
+                    }
+                }
+                Err(_) => {
+                    self.ended.get_or_insert(Ended::Protocol);
+                }
+            }
+        }
+        taken
+    }
+
+    /// Returns whether a command waits, so that [`Router::send`] must be called again although no bytes have come.
+    pub const fn has_held(&self) -> bool {
+        !self.incoming.partial.is_empty()
+    }
+
+    /// Returns whether no command may be judged now.
+    fn holds(&mut self, now: Tick, reads: bool) -> bool {
+        if self.waits.for_all && self.order.is_empty() {
+            self.waits.for_all = false;
+        }
+        let front_waits = matches!(&self.front, Front::Again(again) if again.holds());
+        if self.ended.is_some() || self.waits.for_all || front_waits || self.legs.is_congested() {
+            return true;
+        }
+        if !reads {
+            return false;
+        }
+        self.maps.impatient_at().is_some_and(|at| at <= now)
+            || (self.order.len() >= MAX_OUT_OF_TURN && self.front_since.after(SILENCE) <= now)
+    }
+
+    /// Continues a frame whose beginning was consumed. Returns the number of bytes that were taken.
+    fn go_on_with_frame(&mut self, buf: &[u8]) -> usize {
+        let tail = std::mem::take(&mut self.incoming.tail);
+        let joined;
+        let bytes = if tail.is_empty() {
+            buf
+        } else {
+            joined = [&tail, buf].concat();
+            &joined
+        };
+        let Ok(streamed) = self.incoming.scan.stream(bytes) else {
+            self.ended.get_or_insert(Ended::Protocol);
+            return buf.len();
+        };
+        let (now, later) = bytes.split_at(streamed.len);
+        if let Rest::Sent(leg) = self.incoming.rest
+            && let Some(leg) = self.legs.get_mut(leg)
+        {
+            leg.add(now);
+        }
+        if streamed.done {
+            self.incoming.rest = Rest::None;
+            return streamed.len.saturating_sub(tail.len());
+        }
+        self.incoming.tail = later.to_vec();
+        buf.len()
+    }
+
+    /// Adds bytes to the incomplete frame, and judges it if it is complete. Returns the number of bytes that were
+    /// taken. `None`: more bytes are needed, or the command must wait.
+    fn complete(&mut self, buf: &[u8], now: Tick) -> Option<usize> {
+        let mut partial = std::mem::take(&mut self.incoming.partial);
+        let mut added = 0;
+        loop {
+            match self.incoming.scan.next(&partial) {
+                Ok(Request::Command { len, name, arguments }) => {
+                    // The bytes after the frame are still in `buf`.
+                    added -= (partial.len() - len).min(added);
+                    partial.truncate(len);
+                    if self.command(&partial, name, arguments, now) == Judged::Later {
+                        self.incoming.partial = partial;
+                        return (added > 0).then_some(added);
+                    }
+                    return Some(added);
+                }
+                Ok(Request::Head { name, arguments, .. }) if partial.len() >= MAX_FRAME => {
+                    let command = Command {
+                        id: lookup(name.of(&partial)).unwrap_or(CommandId::UNKNOWN),
+                        frame: &partial,
+                        arguments,
+                        is_whole: false,
+                    };
+                    match self.long_command(command, now) {
+                        Long::Begun => return Some(added),
+                        Long::Later => {
+                            self.incoming.partial = partial;
+                            return (added > 0).then_some(added);
+                        }
+                        Long::NeedMore => {}
+                    }
+                }
+                Ok(Request::Need { .. } | Request::Head { .. }) => {}
+                Ok(Request::Empty { .. } | Request::Inline { .. }) | Err(_) => {
+                    self.ended.get_or_insert(Ended::Protocol);
+                    return None;
+                }
+            }
+            if added == buf.len() {
+                self.incoming.partial = partial;
+                return (added > 0).then_some(added);
+            }
+            let end = buf.len().min(added + MAX_FRAME);
+            partial.extend_from_slice(&buf[added..end]);
+            added = end;
+        }
+    }
+
+    /// Judges the beginning of a long command.
+    fn long_command(&mut self, command: Command<'_>, now: Tick) -> Long {
+        let class = class_of(&command);
+        let is_too_long = command.frame.len() >= self.incoming.most_held;
+        let slot = match (class, command.slot()) {
+            (Class::Refused(_) | Class::Subscription(_), _) | (_, CommandSlot::Several) => None,
+            (Class::Keyed | Class::Script | Class::Any | Class::Publish, CommandSlot::One(slot)) => {
+                Some(slot)
+            }
+            (Class::Any | Class::Publish, _) => None,
+            _ if !is_too_long => return Long::NeedMore,
+            _ => None,
+        };
+        let sends_anywhere = matches!(class, Class::Any | Class::Publish);
+        let leg = match slot {
+            _ if self.transaction.is_begun() => None,
+            Some(slot) => match self.leg_of_slot(slot, now) {
+                Placed::At(leg) => Some(leg),
+                Placed::Answered => None,
+                Placed::Later => return Long::Later,
+            },
+            None if sends_anywhere => match self.any_leg(now) {
+                Placed::At(leg) => Some(leg),
+                Placed::Answered => None,
+                Placed::Later => return Long::Later,
+            },
+            None => None,
+        };
+        let pending = self.order.len();
+        let writes = command.writes();
+        let speaks = matches!(class, Class::Script | Class::Publish);
+        if leg.is_some_and(|leg| speaks && self.legs.others_owe_write(leg)) {
+            return Long::Later;
+        }
+        if let Some(leg) = leg {
+            if let Some(leg) = self.legs.get_mut(leg) {
+                leg.begin_stream(writes, now);
+            }
+            let kind = if class == Class::Script { Kind::Script } else { Kind::Plain };
+            self.expect(leg, kind, now);
+            self.incoming.rest = Rest::Sent(leg);
+        } else {
+            self.incoming.rest = Rest::Discarded;
+            self.refuse_long(&command, class, pending, now);
+        }
+        self.go_on_with_frame(command.frame);
+        Long::Begun
+    }
+
+    /// Answers a long command that is not sent, unless it has its answer already.
+    fn refuse_long(&mut self, command: &Command<'_>, class: Class, pending: u64, now: Tick) {
+        if self.order.len() > pending {
+            return;
+        }
+        match (class, command.slot()) {
+            (Class::Refused(refusal), _) => self.refuse(command.id, refusal, now),
+            (_, CommandSlot::Several) => self.answer_error(reply::CROSSSLOT, now),
+            _ => self.answer_error(reply::COMMAND_TOO_LARGE, now),
+        }
+    }
+
+    /// Judges one whole command.
+    fn command(&mut self, frame: &[u8], name: Span, arguments: u64, now: Tick) -> Judged {
+        let id = lookup(name.of(frame)).unwrap_or(CommandId::UNKNOWN);
+        let mut command = Command { id, frame, arguments, is_whole: true };
+        let class = class_of(&command);
+        command.id = exact_id(&command);
+        if self.transaction.is_begun() {
+            return self.in_transaction(command, class, now);
+        }
+        match class {
+            Class::Keyed | Class::Script => self.keyed(command, class, now),
+            Class::Any => self.send_to_any(command, Kind::Plain, now),
+            Class::Publish => self.publish(command, now),
+            Class::Multi => self.multi(now),
+            Class::Exec => self.answer(Cow::Borrowed(reply::EXEC_WITHOUT_MULTI), now),
+            Class::Discard => self.answer(Cow::Borrowed(reply::DISCARD_WITHOUT_MULTI), now),
+            Class::Watch => self.watch(command, now),
+            Class::Unwatch => self.unwatch(command, now),
+            Class::Login => self.log_in(command, now),
+            Class::Reset => self.reset(now),
+            Class::Connection => self.of_connection(command, now),
+            Class::Subscription(_) => self.refuse_taken(command.id, Refusal::Subscription, now),
+            Class::Refused(refusal) => self.refuse_taken(command.id, refusal, now),
+        }
+    }
+
+    /// Sends a command to the owner of the slot of its keys.
+    fn keyed(&mut self, command: Command<'_>, class: Class, now: Tick) -> Judged {
+        let slot = match command.slot() {
+            CommandSlot::One(slot) => slot,
+            CommandSlot::Several => return self.answer(Cow::Borrowed(reply::CROSSSLOT), now),
+            // Any node reports wrong arguments, and runs a command or script without keys.
+            CommandSlot::None | CommandSlot::Unknown => {
+                let kind = if class == Class::Script { Kind::Script } else { Kind::Plain };
+                return self.send_to_any(command, kind, now);
+            }
+        };
+        let leg = match self.leg_of_slot(slot, now) {
+            Placed::At(leg) => leg,
+            Placed::Answered => return Judged::Taken,
+            Placed::Later => return Judged::Later,
+        };
+        let kind = match class {
+            Class::Script => Kind::Script,
+            _ if command.id.info().flags.contains(Flags::BLOCKING) && may_block(&command) => Kind::Blocking,
+            _ => Kind::Plain,
+        };
+        let speaks = kind == Kind::Script || command.id == id::SPUBLISH;
+        self.send_to(leg, command, kind, speaks, now)
+    }
+
+    /// Sends a command to a leg. If it `speaks` to other keys or other clients, it waits until no other leg owes the
+    /// reply to a write.
+    pub(super) fn send_to(
+        &mut self,
+        leg: LegIndex,
+        command: Command<'_>,
+        kind: Kind,
+        speaks: bool,
+        now: Tick,
+    ) -> Judged {
+        if speaks && self.legs.others_owe_write(leg) {
+            return Judged::Later;
+        }
+        let room = self.most_kept.saturating_sub(self.legs.kept());
+        if let Some(leg) = self.legs.get_mut(leg) {
+            leg.send(command.frame, command.writes(), room, now);
+            if matches!(kind, Kind::Queued | Kind::Exec | Kind::SpoiltExec) {
+                leg.bind();
+            }
+        }
+        self.expect(leg, kind, now);
+        self.waits.for_all = matches!(kind, Kind::Blocking | Kind::Watch | Kind::Opening | Kind::Login);
+        Judged::Taken
+    }
+
+    /// Adds the pending reply to a command.
+    fn expect(&mut self, leg: LegIndex, kind: Kind, now: Tick) {
+        self.is_alone = self.order.is_empty();
+        if self.is_alone {
+            self.front_since = now;
+        }
+        if kind == Kind::Plain {
+            self.order.push(Origin::Leg(leg));
+        } else {
+            self.apart.push_back(Apart { leg, kind });
+            self.order.push(Origin::Apart);
+        }
+    }
+
+    /// Sends a command to any node that is well.
+    pub(super) fn send_to_any(&mut self, command: Command<'_>, kind: Kind, now: Tick) -> Judged {
+        match self.any_leg(now) {
+            Placed::At(leg) => self.send_to(leg, command, kind, kind == Kind::Script, now),
+            Placed::Answered => Judged::Taken,
+            Placed::Later => Judged::Later,
+        }
+    }
+
+    /// Sends PUBLISH to the owner of the slot of the channel's name, so that messages of a channel keep their order.
+    fn publish(&mut self, command: Command<'_>, now: Tick) -> Judged {
+        let channel = arguments(command.frame).nth(1).unwrap_or_default();
+        let Some(node) = self.maps.current().owner(slot(channel)).filter(|node| !self.maps.is_down(*node))
+        else {
+            return self.send_to_any(command, Kind::Plain, now);
+        };
+        match self.leg_for(node, false, now) {
+            Some(leg) => self.send_to(leg, command, Kind::Plain, true, now),
+            None => Judged::Later,
+        }
+    }
+
+    /// Finds the leg to the owner of a slot.
+    pub(super) fn leg_of_slot(&mut self, slot: u16, now: Tick) -> Placed {
+        if let Some(leg) = self.transaction.watching(slot) {
+            return Placed::At(leg);
+        }
+        let Some(owner) = self.maps.current().owner(slot) else { return self.without_owner(now) };
+        self.leg_to(owner, now)
+    }
+
+    /// Finds the leg to a node.
+    fn leg_to(&mut self, node: NodeIndex, now: Tick) -> Placed {
+        let has_leg = self.legs.of(node, false).is_some();
+        if !has_leg && self.maps.is_down(node) {
+            self.answer(Cow::Owned(unavailable(&self.upstream, Unavailable::Timeout)), now);
+            return Placed::Answered;
+        }
+        self.leg_for(node, false, now).map_or(Placed::Later, Placed::At)
+    }
+
+    /// Finds a leg for a command that any node can run: the one that was used last, or one to any master.
+    pub(super) fn any_leg(&mut self, now: Tick) -> Placed {
+        let is_well = |leg: &LegIndex| self.legs.get(*leg).is_some_and(|leg| !self.maps.is_down(leg.node));
+        if let Some(leg) = self.legs.newest_open().filter(is_well) {
+            return Placed::At(leg);
+        }
+        let failed = self.legs.all().filter(|(_, leg)| leg.broken().is_some()).count();
+        let Some(node) = self.maps.any_master(self.seed.wrapping_add(failed)) else {
+            self.answer(Cow::Owned(unavailable(&self.upstream, Unavailable::Timeout)), now);
+            return Placed::Answered;
+        };
+        self.leg_to(node, now)
+    }
+
+    /// Handles a command whose slot has no owner: it waits for another map, for a second the first time.
+    fn without_owner(&mut self, now: Tick) -> Placed {
+        let number = self.maps.current().number();
+        let since = match self.waits.for_owner {
+            Some((since, with)) if with == number => since,
+            _ => now,
+        };
+        self.waits.for_owner = Some((since, number));
+        self.hints.cluster_down = true;
+        if since.after(PATIENCE) > now {
+            return Placed::Later;
+        }
+        self.answer(Cow::Borrowed(UNSERVED), now);
+        Placed::Answered
+    }
+
+    /// Answers a command here.
+    pub(super) fn answer(&mut self, reply: Cow<'static, [u8]>, now: Tick) -> Judged {
+        if self.order.is_empty() {
+            self.front_since = now;
+        }
+        self.own.push_back(reply);
+        self.order.push(Origin::Own);
+        Judged::Taken
+    }
+
+    fn answer_error(&mut self, line: &'static [u8], now: Tick) {
+        self.answer(Cow::Borrowed(line), now);
+    }
+
+    fn refuse(&mut self, command: CommandId, refusal: Refusal, now: Tick) {
+        self.answer(Cow::Owned(refusal.line(command.name())), now);
+    }
+
+    pub(super) fn refuse_taken(&mut self, command: CommandId, refusal: Refusal, now: Tick) -> Judged {
+        self.refuse(command, refusal, now);
+        Judged::Taken
+    }
+}
+
+/// The reply to a command whose slot has no owner.
+const UNSERVED: &[u8] = b"-CLUSTERDOWN Hash slot not served\r\n";
+
+/// The leg for a command.
+pub(super) enum Placed {
+    At(LegIndex),
+    /// There is none, and the client has its answer.
+    Answered,
+    /// There is none yet.
+    Later,
+}
+
+/// The outcome of judging the beginning of a long command.
+enum Long {
+    /// The frame is sent, or discarded.
+    Begun,
+    /// The command must wait.
+    Later,
+    /// The first key has not arrived.
+    NeedMore,
+}
+
+/// Returns the command or the subcommand that a frame names. An unknown subcommand is an unknown command.
+fn exact_id(command: &Command<'_>) -> CommandId {
+    if !command.id.is_container() || command.arguments < 2 {
+        return command.id;
+    }
+    let subcommand = arguments(command.frame).nth(1).unwrap_or_default();
+    lookup_subcommand(command.id, subcommand).unwrap_or(CommandId::UNKNOWN)
+}
+
+fn class_of(command: &Command<'_>) -> Class {
+    Class::of(exact_id(command))
+}
+
+/// Returns the slot of the keys of a kept frame.
+pub(super) fn slot_of(frame: &[u8]) -> Option<u16> {
+    let mut args = arguments(frame);
+    let id = lookup(args.next()?)?;
+    let count = u64::try_from(args.count() + 1).ok()?;
+    let command = Command { id, frame, arguments: count, is_whole: true };
+    match (Command { id: exact_id(&command), ..command }).slot() {
+        CommandSlot::One(slot) => Some(slot),
+        _ => None,
+    }
+}
+
+/// Returns whether the server may block the command until another client acts.
+fn may_block(command: &Command<'_>) -> bool {
+    match command.id {
+        id::XREAD | id::XREADGROUP => arguments(command.frame)
+            .take_while(|argument| !argument.eq_ignore_ascii_case(b"streams"))
+            .any(|argument| argument.eq_ignore_ascii_case(b"block")),
+        _ => true,
+    }
+}

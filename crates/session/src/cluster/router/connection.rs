@@ -1,0 +1,135 @@
+//! Commands about the client's connection: logins, which each leg repeats, and commands that the router answers itself.
+
+use std::borrow::Cow;
+
+use portcullis_resp::command::{CommandId, id};
+use portcullis_resp::scan::arguments;
+use portcullis_resp::{encode, reply};
+
+use super::class::Refusal;
+use super::commands::{Command, Judged, Placed};
+use super::identity::{Identity, Login};
+use super::leg::LegIndex;
+use super::{Broken, Ended, Kind, REDIAL, Router};
+use crate::link::Unavailable;
+use crate::tick::Tick;
+
+/// The reply to SELECT of another database than 0.
+const ONE_DATABASE: &[u8] = b"-ERR SELECT is not allowed in cluster mode\r\n";
+
+/// The reply to CLIENT ID, which each leg would answer differently. The session then knows that the number is unknown.
+const NO_ID: &[u8] = b"-ERR portcullis: a client of a cluster has several connections\r\n";
+
+/// The reply to CLIENT UNBLOCK: the client of that number is not blocked here.
+const NOT_BLOCKED: &[u8] = b":0\r\n";
+
+impl Router {
+    /// Sends a login to one node, when nothing is pending. The other legs are closed, because they have the old login.
+    pub(super) fn log_in(&mut self, command: Command<'_>, now: Tick) -> Judged {
+        if !self.is_settled() {
+            return Judged::Later;
+        }
+        let leg = match self.any_leg(now) {
+            Placed::At(leg) => leg,
+            Placed::Later => return Judged::Later,
+            Placed::Answered => {
+                self.end(Ended::Unavailable(Unavailable::Timeout));
+                return Judged::Taken;
+            }
+        };
+        let others: Vec<_> = self.legs.all().map(|(other, _)| other).filter(|other| *other != leg).collect();
+        for other in others.into_iter().filter(|other| !self.transaction.uses(*other)) {
+            self.legs.remove(other);
+        }
+        self.login = Some(Box::new(Login::of(command.id, command.frame)));
+        self.send_to(leg, command, Kind::Login, false, now)
+    }
+
+    /// Sends the login to another node, because this one cannot be reached. Nothing else is pending.
+    pub(super) fn log_in_elsewhere(&mut self, leg: LegIndex, now: Tick) {
+        let Some(old) = self.legs.get_mut(leg) else { return };
+        let since = old.since().unwrap_or(now);
+        let Some(node) = self.maps.other_master(old.node) else {
+            return old.close(since, now.after(REDIAL));
+        };
+        let Some(frame) = old.take_unwritten() else {
+            return self.break_off(leg, Broken::Unreached(Unavailable::Connect));
+        };
+        self.legs.remove(leg);
+        let Some(leg) = self.leg_for(node, false, now) else { return };
+        if let Some(new) = self.legs.get_mut(leg) {
+            if new.since().is_some() {
+                new.close(since, now.after(REDIAL));
+            }
+            new.send(&frame, true, self.most_kept, now);
+        }
+        self.apart.front_mut().into_iter().for_each(|apart| apart.leg = leg);
+    }
+
+    /// Records the reply to a login.
+    pub(super) fn logged_in(&mut self, is_error: bool) {
+        if let Some(login) = self.login.take().filter(|_| !is_error) {
+            self.identity.accept(*login);
+        }
+    }
+
+    /// Answers RESET, when nothing is pending. The legs are closed, because the state of each would have to be reset.
+    pub(super) fn reset(&mut self, now: Tick) -> Judged {
+        if !self.is_settled() {
+            return Judged::Later;
+        }
+        self.transaction.reset();
+        self.identity = Identity::default();
+        let all: Vec<_> = self.legs.all().map(|(leg, _)| leg).collect();
+        all.into_iter().for_each(|leg| self.legs.remove(leg));
+        self.answer(Cow::Borrowed(reply::RESET), now)
+    }
+
+    /// Answers a command about the connection. Names and modes are set on the legs that open later.
+    pub(super) fn of_connection(&mut self, command: Command<'_>, now: Tick) -> Judged {
+        if !command.id.info().takes(command.arguments) {
+            let mut line = Vec::new();
+            reply::wrong_arity(&mut line, command.id.name());
+            return self.answer(Cow::Owned(line), now);
+        }
+        let args: Vec<&[u8]> = arguments(command.frame).skip(1).collect();
+        let reply = match (command.id, &args[..]) {
+            (id::SELECT, [b"0"]) | (id::READONLY | id::READWRITE | id::ASKING | id::CLIENT_REPLY, _) => {
+                Cow::Borrowed(reply::OK)
+            }
+            (id::SELECT, _) => Cow::Borrowed(ONE_DATABASE),
+            (id::CLIENT_ID, _) => Cow::Borrowed(NO_ID),
+            (id::CLIENT_UNBLOCK, _) => Cow::Borrowed(NOT_BLOCKED),
+            (id::CLIENT_GETNAME, _) => self.name(),
+            (id::CLIENT_SETNAME, [_, name]) => {
+                self.identity.set_name(name);
+                Cow::Borrowed(reply::OK)
+            }
+            (id::CLIENT_SETINFO, [_, what, value]) => {
+                self.identity.set_info(what, value);
+                Cow::Borrowed(reply::OK)
+            }
+            (id::CLIENT_NO_EVICT | id::CLIENT_NO_TOUCH, [_, mode]) => self.set_mode(command.id, mode),
+            _ => return self.refuse_taken(command.id, Refusal::OneNode, now),
+        };
+        self.answer(reply, now)
+    }
+
+    fn name(&self) -> Cow<'static, [u8]> {
+        let mut line = Vec::new();
+        match self.identity.name() {
+            "" => encode::null(&mut line, self.identity.resp3()),
+            name => encode::bulk(&mut line, name.as_bytes()),
+        }
+        Cow::Owned(line)
+    }
+
+    fn set_mode(&mut self, command: CommandId, mode: &[u8]) -> Cow<'static, [u8]> {
+        let on = mode.eq_ignore_ascii_case(b"on");
+        if !on && !mode.eq_ignore_ascii_case(b"off") {
+            return Cow::Borrowed(reply::SYNTAX_ERROR);
+        }
+        self.identity.set_mode(command == id::CLIENT_NO_EVICT, on);
+        Cow::Borrowed(reply::OK)
+    }
+}

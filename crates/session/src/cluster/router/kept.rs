@@ -1,0 +1,146 @@
+//! Copies of the frames whose replies are pending on a leg. A node may answer that another node has the slot, and then
+//! the frame is sent there.
+
+use std::collections::VecDeque;
+
+/// The longest frame in bytes that is kept. The MOVED or ASK of a longer one becomes an error that asks the client to
+/// try again.
+pub(super) const MAX_FRAME: usize = 16 * 1024;
+
+/// The bytes of memory that a frame costs besides its own.
+const PER_FRAME: usize = size_of::<Lengths>();
+/// The bytes by which the queues grow in one step. Doubling would cost twice the memory.
+const STEP: usize = 16 * 1024;
+
+/// The frames of the pending commands of one leg, oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    lengths: VecDeque<Lengths>,
+    bytes: VecDeque<u8>,
+}
+
+/// Frames of one length that follow each other. Length 0: the frames were not kept.
+#[derive(Clone, Copy, Debug)]
+struct Lengths {
+    len: u16,
+    n: u16,
+}
+
+impl Kept {
+    /// Adds the frame of the newest command. `room` is the number of bytes that the session may still keep.
+    pub(super) fn push(&mut self, frame: &[u8], room: usize) {
+        let fits = frame.len() <= MAX_FRAME && frame.len() + PER_FRAME <= room;
+        let frame = if fits { frame } else { &[] };
+        let len = u16::try_from(frame.len()).unwrap_or(0);
+        if self.bytes.capacity() - self.bytes.len() < frame.len() {
+            self.bytes.reserve_exact(frame.len().max(self.bytes.len().min(STEP)));
+        }
+        self.bytes.extend(frame);
+        match self.lengths.back_mut() {
+            Some(last) if last.len == len && last.n < u16::MAX => last.n += 1,
+            _ => self.lengths.push_back(Lengths { len, n: 1 }),
+        }
+    }
+
+    /// Forgets the `n` oldest frames.
+    pub(super) fn pop(&mut self, mut n: u64) {
+        let mut bytes = 0;
+        while n > 0
+            && let Some(first) = self.lengths.front_mut()
+        {
+            let here = u16::try_from(n).unwrap_or(u16::MAX).min(first.n);
+            bytes += usize::from(here) * usize::from(first.len);
+            n -= u64::from(here);
+            first.n -= here;
+            if first.n == 0 {
+                self.lengths.pop_front();
+            }
+        }
+        self.bytes.drain(..bytes.min(self.bytes.len()));
+        self.shrink();
+    }
+
+    /// Removes the oldest frame and returns it. `None`: it was not kept.
+    pub(super) fn take(&mut self) -> Option<Vec<u8>> {
+        let frame = self.oldest();
+        self.pop(1);
+        frame
+    }
+
+    /// Returns a copy of the oldest frame. `None`: it was not kept.
+    pub(super) fn oldest(&self) -> Option<Vec<u8>> {
+        let len = self.lengths.front().map(|first| usize::from(first.len)).filter(|len| *len > 0)?;
+        Some(self.bytes.range(..len).copied().collect())
+    }
+
+    /// Calls `each` with the frames, oldest first, as long as it returns `true`. `None`: the frame was not kept.
+    pub(super) fn all(&self, mut each: impl FnMut(Option<&[u8]>) -> bool) -> bool {
+        let mut at = 0;
+        for Lengths { len, n } in &self.lengths {
+            for _ in 0..*n {
+                let next = at + usize::from(*len);
+                let frame: Vec<u8> = self.bytes.range(at..next).copied().collect();
+                if !each((*len > 0).then_some(&frame)) {
+                    return false;
+                }
+                at = next;
+            }
+        }
+        true
+    }
+
+    /// Returns the bytes that count against the limit of the session.
+    pub(super) fn size(&self) -> usize {
+        self.bytes.len() + self.lengths.len() * PER_FRAME
+    }
+
+    /// Returns the bytes of memory that the frames occupy.
+    pub(super) fn held(&self) -> usize {
+        self.bytes.capacity() + self.lengths.capacity() * PER_FRAME
+    }
+
+    fn shrink(&mut self) {
+        if self.bytes.is_empty() && self.bytes.capacity() > 1024 {
+            self.bytes = VecDeque::new();
+        }
+        if self.lengths.is_empty() && self.lengths.capacity() > 16 {
+            self.lengths = VecDeque::new();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_come_back_in_order_and_some_are_not_kept() {
+        let mut kept = Kept::default();
+        kept.push(b"one", 1000);
+        kept.push(b"two", 1000);
+        kept.push(b"three", 3);
+        kept.push(&[b'x'; MAX_FRAME + 1], usize::MAX);
+        kept.push(b"four", 1000);
+        let mut seen = Vec::new();
+        kept.all(|frame| {
+            seen.push(frame.map(<[u8]>::to_vec));
+            true
+        });
+        let expected = [Some(b"one".to_vec()), Some(b"two".to_vec()), None, None, Some(b"four".to_vec())];
+        assert_eq!(seen, expected);
+        assert_eq!(kept.take(), Some(b"one".to_vec()));
+        kept.pop(2);
+        assert_eq!(kept.take(), None);
+        assert_eq!(kept.take(), Some(b"four".to_vec()));
+        assert_eq!((kept.take(), kept.size()), (None, 0));
+    }
+
+    #[test]
+    fn frames_that_are_not_kept_cost_nothing() {
+        let mut kept = Kept::default();
+        (0..1_000_000).for_each(|_| kept.push(b"not kept", 0));
+        assert!(kept.held() < 1024);
+        kept.pop(1_000_000);
+        assert_eq!(kept.size(), 0);
+    }
+}

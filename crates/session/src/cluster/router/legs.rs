@@ -1,0 +1,129 @@
+//! All legs of one session.
+
+use super::leg::{IDLE, Leg, LegIndex, LegState, MAX_LEGS};
+use crate::cluster::NodeIndex;
+use crate::tick::Tick;
+
+/// The legs of one session, by their indices.
+#[derive(Debug, Default)]
+pub(super) struct Legs(Vec<Option<Box<Leg>>>);
+
+impl Legs {
+    pub(super) fn get(&self, index: LegIndex) -> Option<&Leg> {
+        self.0.get(index.number())?.as_deref()
+    }
+
+    pub(super) fn get_mut(&mut self, index: LegIndex) -> Option<&mut Leg> {
+        self.0.get_mut(index.number())?.as_deref_mut()
+    }
+
+    /// Returns all legs with their indices.
+    pub(super) fn all(&self) -> impl Iterator<Item = (LegIndex, &Leg)> {
+        self.0.iter().enumerate().filter_map(|(number, leg)| Some((index(number)?, leg.as_deref()?)))
+    }
+
+    pub(super) fn all_mut(&mut self) -> impl Iterator<Item = (LegIndex, &mut Leg)> {
+        self.0.iter_mut().enumerate().filter_map(|(number, leg)| Some((index(number)?, leg.as_deref_mut()?)))
+    }
+
+    /// Returns the leg by which new commands go to a node, or the one for commands that are sent again.
+    pub(super) fn of(&self, node: NodeIndex, is_side: bool) -> Option<LegIndex> {
+        let fits = |leg: &Leg| leg.node == node && leg.is_side == is_side && leg.takes_commands();
+        self.all().find(|(_, leg)| fits(leg)).map(|(index, _)| index)
+    }
+
+    /// Adds a leg. If there is no room, the leg that has been idle for longest gives way. `None`: no leg is idle.
+    pub(super) fn add(&mut self, leg: Leg, is_needed: impl Fn(LegIndex) -> bool) -> Option<LegIndex> {
+        let free = self.0.iter().position(Option::is_none);
+        let number = match free {
+            Some(number) => number,
+            None if self.0.len() < MAX_LEGS => {
+                self.0.reserve_exact(1);
+                self.0.push(None);
+                self.0.len() - 1
+            }
+            None => {
+                let idle = self.all().filter(|(index, leg)| leg.pending() == 0 && !is_needed(*index));
+                idle.min_by_key(|(_, leg)| leg.used_at)?.0.number()
+            }
+        };
+        *self.0.get_mut(number)? = Some(Box::new(leg));
+        index(number)
+    }
+
+    pub(super) fn remove(&mut self, index: LegIndex) {
+        if let Some(place) = self.0.get_mut(index.number()) {
+            *place = None;
+        }
+        while matches!(self.0.last(), Some(None)) {
+            self.0.pop();
+        }
+    }
+
+    /// Returns the legs that need not be kept: broken or left ones that owe nothing, and those idle for long.
+    pub(super) fn superfluous(&self, now: Tick) -> Vec<LegIndex> {
+        let is_over =
+            |leg: &Leg| leg.pending() == 0 && (!leg.takes_commands() || leg.used_at.after(IDLE) <= now);
+        self.all().filter(|(_, leg)| is_over(leg)).map(|(index, _)| index).collect()
+    }
+
+    /// Returns the bytes of all kept frames.
+    pub(super) fn kept(&self) -> usize {
+        self.all().map(|(_, leg)| leg.kept.size()).sum()
+    }
+
+    /// Returns whether a leg other than this one owes the reply to a command that may write.
+    pub(super) fn others_owe_write(&self, index: LegIndex) -> bool {
+        self.all().any(|(other, leg)| other != index && leg.owes_write())
+    }
+
+    /// Returns whether a leg to this node owes a reply.
+    pub(super) fn node_owes(&self, node: NodeIndex) -> bool {
+        self.all().any(|(_, leg)| leg.node == node && leg.pending() > 0)
+    }
+
+    pub(super) fn is_congested(&self) -> bool {
+        self.all().any(|(_, leg)| leg.is_congested())
+    }
+
+    /// Returns the open leg that was used last.
+    pub(super) fn newest_open(&self) -> Option<LegIndex> {
+        let open = self.all().filter(|(_, leg)| !leg.is_side && leg.is_open() && leg.takes_commands());
+        open.max_by_key(|(_, leg)| leg.used_at).map(|(index, _)| index)
+    }
+
+    /// Returns the bytes of memory that the legs occupy.
+    pub(super) fn held(&self) -> usize {
+        self.0.capacity() * size_of::<Option<Box<Leg>>>()
+            + self.all().map(|(_, leg)| leg.held()).sum::<usize>()
+    }
+
+    /// Returns the next leg to dial.
+    pub(super) fn next_dial(&mut self, now: Tick) -> Option<(LegIndex, NodeIndex)> {
+        self.all_mut().find_map(|(index, leg)| match &mut leg.state {
+            LegState::Closed { retry_at, is_dialling, .. } if !*is_dialling && *retry_at <= now => {
+                *is_dialling = true;
+                Some((index, leg.node))
+            }
+            _ => None,
+        })
+    }
+
+    /// Returns the next time at which a leg needs attention.
+    pub(super) fn due(&self) -> Option<Tick> {
+        let due = |leg: &Leg| match leg.state {
+            LegState::Closed { retry_at, is_dialling: false, .. } => Some(retry_at),
+            _ => None,
+        };
+        self.all().filter_map(|(_, leg)| due(leg)).min()
+    }
+
+    /// Returns the time at which the first idle leg is closed.
+    pub(super) fn idle_due(&self) -> Option<Tick> {
+        self.all().filter(|(_, leg)| leg.pending() == 0).map(|(_, leg)| leg.used_at.after(IDLE)).min()
+    }
+}
+
+fn index(number: usize) -> Option<LegIndex> {
+    u8::try_from(number).ok().map(LegIndex::of_code)
+}

@@ -1,0 +1,305 @@
+//! A model of a cluster: nodes that execute commands as Redis does, and slots that move between them.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+
+use portcullis_resp::scan::{Request, RequestScanner, arguments};
+use portcullis_resp::slot::slot;
+
+use super::LIMITS;
+use crate::cluster::LegIndex;
+
+/// The number of the newest ids of a list that a reply shows.
+pub(super) const SHOWN: usize = 24;
+
+/// Random numbers: xorshift64.
+pub(super) struct Random(pub(super) u64);
+
+impl Random {
+    pub(super) fn below(&mut self, n: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % u64::try_from(n.max(1)).expect("small")).expect("small")
+    }
+
+    pub(super) fn one_in(&mut self, n: usize) -> bool {
+        self.below(n) == 0
+    }
+}
+
+/// A connection between a leg and a node.
+pub(super) struct Connection {
+    pub(super) node: usize,
+    pub(super) to_node: VecDeque<u8>,
+    pub(super) from_node: Vec<u8>,
+    /// Whether the leg can still use it. A node executes what it has received all the same.
+    pub(super) is_live: bool,
+    asking: bool,
+    multi: Option<Vec<Vec<Vec<u8>>>>,
+    dirty: bool,
+}
+
+/// A slot that moves to another node.
+#[derive(Clone, Copy)]
+struct Move {
+    to: usize,
+}
+
+pub(super) struct World {
+    pub(super) nodes: Vec<Node>,
+    pub(super) owners: BTreeMap<u16, usize>,
+    moving: HashMap<u16, Move>,
+    /// The nodes that a slot has left while commands were pending. It returns to them only when none is: a command that
+    /// waits there could overtake one that is being redirected, and no client of a cluster can prevent that.
+    pub(super) left: BTreeSet<(u16, usize)>,
+    pub(super) connections: Vec<Connection>,
+    pub(super) live: HashMap<LegIndex, usize>,
+}
+
+#[derive(Default)]
+pub(super) struct Node {
+    /// The ids that were pushed to each key.
+    pub(super) lists: BTreeMap<Vec<u8>, Vec<u64>>,
+    pub(super) is_dead: bool,
+}
+
+impl World {
+    pub(super) fn new(nodes: usize, slots: impl Iterator<Item = u16>) -> Self {
+        Self {
+            nodes: (0..nodes).map(|_| Node::default()).collect(),
+            owners: slots.enumerate().map(|(n, slot)| (slot, n % nodes)).collect(),
+            moving: HashMap::new(),
+            left: BTreeSet::new(),
+            connections: Vec::new(),
+            live: HashMap::new(),
+        }
+    }
+
+    /// Connects a leg. Returns whether the node accepts.
+    pub(super) fn connect(&mut self, leg: LegIndex, node: usize) -> bool {
+        self.disconnect(leg);
+        if self.nodes[node].is_dead {
+            return false;
+        }
+        self.live.insert(leg, self.connections.len());
+        self.connections.push(Connection {
+            node,
+            to_node: VecDeque::new(),
+            from_node: Vec::new(),
+            is_live: true,
+            asking: false,
+            multi: None,
+            dirty: false,
+        });
+        true
+    }
+
+    pub(super) fn disconnect(&mut self, leg: LegIndex) {
+        if let Some(connection) = self.live.remove(&leg) {
+            self.connections[connection].is_live = false;
+        }
+    }
+
+    /// Executes one command of some connection.
+    pub(super) fn step(&mut self, random: &mut Random) {
+        let busy: Vec<usize> = (0..self.connections.len())
+            .filter(|index| !self.connections[*index].to_node.is_empty())
+            .collect();
+        if busy.is_empty() {
+            return;
+        }
+        let index = busy[random.below(busy.len())];
+        let connection = &mut self.connections[index];
+        let bytes = connection.to_node.make_contiguous();
+        let Ok(Request::Command { len, .. }) = RequestScanner::new(LIMITS).next(bytes) else {
+            if !connection.is_live {
+                connection.to_node.clear();
+            }
+            return;
+        };
+        let args: Vec<Vec<u8>> = arguments(&bytes[..len]).map(<[u8]>::to_vec).collect();
+        connection.to_node.drain(..len);
+        if self.nodes[connection.node].is_dead {
+            return;
+        }
+        let reply = self.execute(index, args);
+        self.connections[index].from_node.extend_from_slice(&reply);
+    }
+
+    fn execute(&mut self, index: usize, args: Vec<Vec<u8>>) -> Vec<u8> {
+        let connection = &mut self.connections[index];
+        let name = args[0].to_ascii_uppercase();
+        match &name[..] {
+            b"ASKING" => {
+                connection.asking = true;
+                return b"+OK\r\n".to_vec();
+            }
+            b"MULTI" => {
+                connection.multi = Some(Vec::new());
+                return b"+OK\r\n".to_vec();
+            }
+            b"DISCARD" => {
+                (connection.multi, connection.dirty, connection.asking) = (None, false, false);
+                return b"+OK\r\n".to_vec();
+            }
+            b"EXEC" => return self.exec(index),
+            _ => {}
+        }
+        let asking = connection.asking;
+        connection.asking &= connection.multi.is_some();
+        let node = connection.node;
+        let refused = self.redirect(node, asking, std::slice::from_ref(&args));
+        let connection = &mut self.connections[index];
+        match (&mut connection.multi, refused) {
+            (Some(_), Some(error)) => {
+                connection.dirty = true;
+                error
+            }
+            (Some(queued), None) => {
+                queued.push(args);
+                b"+QUEUED\r\n".to_vec()
+            }
+            (None, Some(error)) => error,
+            (None, None) => self.run(node, &args),
+        }
+    }
+
+    fn exec(&mut self, index: usize) -> Vec<u8> {
+        let connection = &mut self.connections[index];
+        let (node, asking) = (connection.node, connection.asking);
+        let (queued, dirty) = (connection.multi.take().expect("MULTI"), connection.dirty);
+        (connection.asking, connection.dirty) = (false, false);
+        if dirty {
+            return b"-EXECABORT Transaction discarded because of previous errors.\r\n".to_vec();
+        }
+        if let Some(error) = self.redirect(node, asking, &queued) {
+            return error;
+        }
+        let mut reply = format!("*{}\r\n", queued.len()).into_bytes();
+        for args in queued {
+            reply.extend(self.run(node, &args));
+        }
+        reply
+    }
+
+    /// Returns the error by which a node says that it does not serve these commands.
+    fn redirect(&self, node: usize, asking: bool, commands: &[Vec<Vec<u8>>]) -> Option<Vec<u8>> {
+        let keys: Vec<&Vec<u8>> = commands.iter().flat_map(|args| keys(args)).collect();
+        let slot = slot(keys.first()?);
+        let owner = self.owners[&slot];
+        let moving = self.moving.get(&slot);
+        let missing = keys.iter().filter(|key| !self.nodes[node].lists.contains_key(**key)).count();
+        let error = match moving {
+            Some(moving) if owner == node => match missing {
+                0 => return None,
+                n if n == keys.len() => format!("-ASK {slot} 10.0.0.1:{}\r\n", 7000 + moving.to),
+                _ => "-TRYAGAIN Multiple keys request during rehashing of slot\r\n".to_owned(),
+            },
+            _ if owner == node => return None,
+            Some(moving) if moving.to == node && asking => match (keys.len(), missing) {
+                (2.., 1..) => "-TRYAGAIN Multiple keys request during rehashing of slot\r\n".to_owned(),
+                _ => return None,
+            },
+            _ => format!("-MOVED {slot} 10.0.0.1:{}\r\n", 7000 + owner),
+        };
+        Some(error.into_bytes())
+    }
+
+    /// Runs a command, whose reply shows what it has read.
+    fn run(&mut self, node: usize, args: &[Vec<u8>]) -> Vec<u8> {
+        if args[0] == b"RPUSH" {
+            let id = String::from_utf8_lossy(&args[2]).parse().expect("a number");
+            self.nodes[node].lists.entry(args[1].clone()).or_default().push(id);
+        }
+        let shown: Vec<String> = keys(args)
+            .iter()
+            .map(|key| {
+                let list = self.nodes[node].lists.get(key).map_or(&[][..], Vec::as_slice);
+                let shown = &list[list.len().saturating_sub(SHOWN)..];
+                format!("{}={shown:?}", String::from_utf8_lossy(key))
+            })
+            .collect();
+        let mut reply = Vec::new();
+        let text =
+            if args[0] == b"PING" { String::from_utf8_lossy(&args[1]).into_owned() } else { shown.join("|") };
+        portcullis_resp::encode::bulk(&mut reply, text.as_bytes());
+        reply
+    }
+
+    /// Lets a slot begin to move, move a key, or arrive.
+    pub(super) fn move_something(&mut self, random: &mut Random) {
+        let slots: Vec<u16> = self.owners.keys().copied().collect();
+        let slot = slots[random.below(slots.len())];
+        let owner = self.owners[&slot];
+        let Some(Move { to }) = self.moving.get(&slot).copied() else {
+            let to = random.below(self.nodes.len());
+            if to != owner && !self.nodes[to].is_dead && !self.left.contains(&(slot, to)) {
+                self.moving.insert(slot, Move { to });
+            }
+            return;
+        };
+        let key = self.nodes[owner].lists.keys().find(|key| slot_of(key) == slot).cloned();
+        match key {
+            Some(key) => {
+                let list = self.nodes[owner].lists.remove(&key).expect("the key");
+                let there = self.nodes[to].lists.entry(key).or_default();
+                assert!(there.is_empty(), "a key at two nodes");
+                *there = list;
+            }
+            None => {
+                self.moving.remove(&slot);
+                self.owners.insert(slot, to);
+                self.left.insert((slot, owner));
+            }
+        }
+    }
+
+    /// Kills a node. Another one gets its slots and its data.
+    pub(super) fn kill(&mut self, node: usize, heir: usize) {
+        let lost: Vec<u16> =
+            self.owners.iter().filter(|(_, owner)| **owner == node).map(|(slot, _)| *slot).collect();
+        // A node that dies with keys that it has just got would lose them.
+        let gets_keys = self.moving.values().any(|moving| moving.to == node);
+        if gets_keys || lost.iter().any(|slot| self.left.contains(&(*slot, heir))) {
+            return;
+        }
+        self.left.extend(lost.iter().map(|slot| (*slot, node)));
+        self.nodes[node].is_dead = true;
+        let over = |(slot, moving): (&u16, &Move)| self.owners[slot] == node || moving.to == node;
+        let over: Vec<(u16, usize)> = self
+            .moving
+            .iter()
+            .filter(|entry| over(*entry))
+            .map(|(slot, moving)| (*slot, moving.to))
+            .collect();
+        self.moving.retain(|slot, moving| !over.contains(&(*slot, moving.to)));
+        // An ASK that is on its way would be followed.
+        self.left.extend(over);
+        for connection in self.connections.iter_mut().filter(|connection| connection.node == node) {
+            connection.is_live = false;
+            connection.to_node.clear();
+        }
+        self.live.retain(|_, connection| self.connections[*connection].is_live);
+        self.owners.values_mut().filter(|owner| **owner == node).for_each(|owner| *owner = heir);
+        // A move that was under way is over, and all keys of its slot are at the owner.
+        for node in 0..self.nodes.len() {
+            for (key, list) in std::mem::take(&mut self.nodes[node].lists) {
+                let slot = slot_of(&key);
+                let place = if self.moving.contains_key(&slot) { node } else { self.owners[&slot] };
+                self.nodes[place].lists.entry(key).or_default().extend(list);
+            }
+        }
+    }
+}
+
+fn keys(args: &[Vec<u8>]) -> &[Vec<u8>] {
+    match &args[0][..] {
+        b"PING" => &[],
+        b"MGET" => &args[1..],
+        _ => &args[1..2],
+    }
+}
+
+fn slot_of(key: &[u8]) -> u16 {
+    slot(key)
+}
