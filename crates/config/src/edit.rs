@@ -176,8 +176,6 @@ pub fn remove(config: &Path, group: &str, cidrs: &[Cidr], options: &LoadOptions)
 #[derive(Clone, Debug)]
 pub struct Edit {
     file: PathBuf,
-    /// Whether the file is YAML; else it is a plain-text list.
-    yaml: bool,
     before: String,
     after: String,
     group: String,
@@ -255,11 +253,10 @@ impl Edit {
         before: &Result<Loaded, Vec<Problem>>,
         outcome: Loaded,
     ) -> Self {
-        let yaml = site.is_yaml();
         let Site { file, text, shared_with, .. } = site;
         let (group, reload) = (group.to_owned(), outcome.config.reload());
         let warnings = new_warnings(before, outcome);
-        Self { file, yaml, before: text, after, group, changes, shared_with, warnings, reload }
+        Self { file, before: text, after, group, changes, shared_with, warnings, reload }
     }
 
     /// An edit of the main file that concerns a whole group.
@@ -275,7 +272,6 @@ impl Edit {
         let (changes, shared_with) = (vec![change], Vec::new());
         Self {
             file,
-            yaml: true,
             before,
             after,
             group,

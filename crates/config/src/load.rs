@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::origin::{Document, Origin};
 use super::problem::{Position, Problem};
-use super::scope::{LoadOptions, Scope};
+use super::scope::{LoadOptions, MAX_YAML_FILE, Scope};
 use super::settings::Settings;
 use super::version::{ConfigFile, Doubt};
 use super::{Config, raw, validate};
@@ -88,9 +88,9 @@ fn config(path: &Path, scope: &mut Scope) -> Option<Config> {
         scope.problems.error(&start, "the file does not exist", hint);
         return None;
     }
-    let text = scope.read_yaml(path, &start)?;
+    let text = scope.read_lines(path, MAX_YAML_FILE, &start)?;
     let tree = raw::parse(&text, &Arc::clone(&scope.file), &mut scope.problems)?;
-    scope.set_settings(path, Settings::of(&tree));
+    scope.set_settings(path, &text, Settings::of(&tree))?;
     let config = validate::config(&tree, path, scope)?;
     validate::report_audit_of_input(&config, scope);
     Some(config)

@@ -246,34 +246,6 @@ impl Scope {
         Some(text)
     }
 
-    /// Reads the text of a YAML file, as [`Self::read_lines`] does. It is an error if the file was cut after a line: YAML
-    /// has no end, so what is left is often a whole configuration that refuses less.
-    pub(super) fn read_yaml(&mut self, path: &Path, mention: &Position) -> Option<String> {
-        let text = self.read_lines(path, MAX_YAML_FILE, mention)?;
-        let Some(source) = self.sources.iter_mut().find(|source| source.path == path) else {
-            return Some(text);
-        };
-        let before = self.options.before.as_ref();
-        // An empty list may be intended.
-        if let Some(last) =
-            before.and_then(|before| before.cut_at(source, &text)).filter(|_| !text.is_empty())
-        {
-            let end = last_line(path, &text);
-            let message = message!(
-                "the file ends on line {}, and the version in force has {} lines and begins with the same text: the \
-                 rest may have been cut",
-                end.line,
-                last
-            );
-            self.problems.error(&end, message, WHOLE_YAML);
-            return None;
-        }
-        if let Some(version) = &mut source.version {
-            version.yaml = Some(Yaml::new(&text));
-        }
-        Some(text)
-    }
-
     /// Reads the text of a file with entries, as [`Self::read_text`] does. It is an error if the file was cut within a
     /// line. An empty text passes, because an empty list may be intended: see [`Self::was_emptied`].
     pub(super) fn read_uncut(&mut self, path: &Path, most: u64, mention: &Position) -> Option<String> {
@@ -310,12 +282,30 @@ impl Scope {
         }
     }
 
-    /// Sets the settings that the main file has.
-    pub(super) fn set_settings(&mut self, path: &Path, settings: Settings) {
-        let version = self.sources.iter_mut().find(|source| source.path == path);
-        if let Some(version) = version.and_then(|source| source.version.as_mut()) {
+    /// Sets the text of the main file and the settings that it has. `None`, with an error, if the file was cut after a line
+    /// and lost a setting: YAML has no end, so what is left is often a whole configuration that refuses less.
+    pub(super) fn set_settings(&mut self, path: &Path, text: &str, settings: Settings) -> Option<()> {
+        let Some(source) = self.sources.iter_mut().find(|source| source.path == path) else {
+            return Some(());
+        };
+        if let Some(version) = &mut source.version {
+            version.yaml = Some(Yaml::new(text));
             version.settings = Arc::new(settings);
         }
+        let Some((last, lost)) = self.options.before.as_ref().and_then(|before| before.cut_at(source, text))
+        else {
+            return Some(());
+        };
+        let end = last_line(path, text);
+        let message = message!(
+            "the file ends on line {}, and the version in force has {} lines and begins with the same text: {} may have \
+             been cut",
+            end.line,
+            last,
+            Masked::near(lost, &[lost])
+        );
+        self.problems.error(&end, message, WHOLE_YAML);
+        None
     }
 
     /// Returns the files that may be incomplete.

@@ -12,8 +12,12 @@ const ADMITTING: [&str; 2] = ["allow", "from"];
 /// Keys of an entry that decide nothing.
 const REMARKS: [&str; 2] = ["note", "owner"];
 
-/// The key of the groups. Their entries are counted instead, because a list of addresses changes often.
+/// The key of the groups. Their entries are counted instead, because a list of addresses changes often. A list that names
+/// a group which is gone is an error.
 const GROUPS: &str = "groups";
+
+/// Keys whose parts have a name. A part that is gone as a whole admits no client, or something that names it is an error.
+const NAMED: [&str; 2] = ["users", "upstreams"];
 
 /// Settings: keys with their path, such as `listeners.public.deny`, and each word of their lists and rules.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,9 +31,17 @@ impl Settings {
         settings
     }
 
-    /// Returns the path of the first setting that `new` has not, or of which it has less.
+    /// Returns the path of the first setting that `new` has not, or of which it has less. The settings of a listener or
+    /// of a user that is gone are not missing.
     pub(super) fn lost_in(&self, new: &Self) -> Option<&str> {
-        self.0.iter().find(|setting| !new.0.contains(setting)).map(|(path, _)| path.as_str())
+        let lost = self.0.iter().filter(|setting| !new.0.contains(setting)).map(|(path, _)| path.as_str());
+        lost.into_iter().find(|path| new.has_parent_of(path))
+    }
+
+    /// Returns whether the part of the configuration is there to which a setting belongs.
+    fn has_parent_of(&self, path: &str) -> bool {
+        let Some((parent, _)) = path.rsplit_once('.') else { return true };
+        self.0.iter().any(|(other, _)| other.strip_prefix(parent).is_some_and(|rest| rest.starts_with('.')))
     }
 
     /// Recursion is bounded by the depth of a tree.
@@ -39,8 +51,10 @@ impl Settings {
                 for (key, node) in entries {
                     let inner =
                         if path.is_empty() { key.text.clone() } else { format!("{path}.{}", key.text) };
-                    self.0.insert((inner.clone(), String::new()));
-                    if path == GROUPS || ADMITTING.contains(&key.text.as_str()) {
+                    if !NAMED.contains(&path) {
+                        self.0.insert((inner.clone(), String::new()));
+                    }
+                    if inner == GROUPS || ADMITTING.contains(&key.text.as_str()) {
                         continue;
                     }
                     if matches!(key.text.as_str(), "acl" | "deny") {
@@ -115,14 +129,16 @@ groups: {office: [10.0.0.2], bad: {file: bad.txt, note: why}}
             (" -config", "", Some("listeners.public.acl")),
             ("bad, {", "{", Some("listeners.public.deny")),
             (", {cidr: 10.0.0.9, note: x}", "", Some("listeners.public.deny")),
-            ("name: public", "name: other", Some("listeners.public.acl")),
+            ("name: public", "name: other", None),
             (", acl: ['~a:*', +get]", "", Some("users.alice.acl")),
             ("['~a:*', +get]", "[+get]", Some("users.alice.acl")),
             ("from: [office], ", "", Some("users.alice.from")),
             ("[10.0.0.2]", "[]", None),
             (", note: why", "", None),
             (", note: x", "", None),
-            ("office: [10.0.0.2], ", "", Some("groups.office")),
+            ("office: [10.0.0.2], ", "", None),
+            ("users: {alice", "users: {bob", None),
+            ("users: {alice: {from: [office], acl: ['~a:*', +get]}}\n", "", Some("users")),
         ] {
             assert!(FULL.contains(from));
             let new = settings(&FULL.replacen(from, to, 1));

@@ -106,13 +106,13 @@ pub(super) struct Version {
     is_longer: bool,
     /// The number of entries that the file has, apart from other files that it names.
     pub(super) entries: usize,
-    /// The text of a YAML file.
+    /// The text of a main file.
     pub(super) yaml: Option<Yaml>,
     /// The settings of a main file.
     pub(super) settings: Arc<Settings>,
 }
 
-/// The text of a YAML file, which clones share. It has no secrets, but its comments are not for logs.
+/// The text of a main file, which clones share. It has no secrets, but its comments are not for logs.
 #[derive(Clone)]
 pub(super) struct Yaml(Arc<str>);
 
@@ -215,11 +215,11 @@ impl Predecessor {
         self.in_place(new).is_some_and(|(old, version)| old.ends_with_newline && !version.ends_with_newline)
     }
 
-    /// Returns the number of the last line in force, if a YAML file was written in place and the text `new` is only the
-    /// beginning of the one in force.
-    pub(super) fn cut_at(&self, file: &ConfigFile, new: &str) -> Option<usize> {
-        let (old, _) = self.in_place(file)?;
-        old.yaml.as_ref()?.cut_at(new)
+    /// Returns the number of the last line in force and the first setting that is missing, if the main file was written
+    /// in place and the text `new` is only the beginning of the one in force.
+    pub(super) fn cut_at<'v>(&'v self, file: &'v ConfigFile, new: &str) -> Option<(usize, &'v str)> {
+        let (old, version) = self.in_place(file)?;
+        Some((old.yaml.as_ref()?.cut_at(new)?, old.settings.lost_in(&version.settings)?))
     }
 
     /// Returns why a part of a file may be missing. `None` if there is no sign of that.

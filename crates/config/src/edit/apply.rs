@@ -84,19 +84,10 @@ impl Edit {
     }
 
     fn write_in_place(&self, target: &Path, backup: Backup) -> Result<Applied, EditError> {
-        let backup = in_place::write(target, &self.before, &self.uncut(), backup)?;
+        // The loader takes a file that was emptied in place for a cut one; a line break says that it is whole.
+        let after = if self.after.is_empty() { "\n" } else { &self.after };
+        let backup = in_place::write(target, &self.before, after, backup)?;
         Ok(Applied { owner_changed: false, in_place: true, backup })
-    }
-
-    /// Returns the new text, with line breaks at its end where the loader would take it for a cut file: if it is empty, and
-    /// if a YAML file has only the beginning of its old text.
-    fn uncut(&self) -> String {
-        let mut after = self.after.clone();
-        let looks_cut = |after: &str| after.len() < self.before.len() && self.before.starts_with(after);
-        while after.is_empty() || (self.yaml && looks_cut(&after)) {
-            after.push('\n');
-        }
-        after
     }
 }
 

@@ -129,11 +129,6 @@ impl Site {
         Some(Self::new(file, text, Form::Yaml { keys, tree }, entries))
     }
 
-    /// Returns whether the entries stand in a YAML file.
-    pub(super) fn is_yaml(&self) -> bool {
-        matches!(self.form, Form::Yaml { .. })
-    }
-
     fn new(file: &Path, text: String, form: Form, entries: Vec<Item>) -> Self {
         Self { file: file.to_path_buf(), text, form, entries, shared_with: Vec::new(), until: None }
     }

@@ -85,7 +85,7 @@ fn configurations_in_the_documentation_load() {
         let (configs, others): (Vec<_>, Vec<_>) =
             blocks(&text).into_iter().partition(|(_, name, _)| name == "portcullis.yaml");
         for (line, name, body) in configs {
-            let files = Files::new().with("server.pem", &certificate);
+            let files = Files::new().with("server.pem", &certificate).with("ca.pem", &certificate);
             let files = others.iter().fold(files, |files, (_, name, body)| files.with(name, body));
             let files = files.with(&name, body);
             loads(&files.path(&name), &format!("{}:{line}", page.display()));

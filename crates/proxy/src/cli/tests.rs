@@ -5,7 +5,7 @@ fn the_definition_is_sound() {
     Cli::command().debug_assert();
 }
 
-const OFFERED: [&str; 13] = [
+const OFFERED: [&str; 14] = [
     "init",
     "run",
     "check",
@@ -14,6 +14,7 @@ const OFFERED: [&str; 13] = [
     "test-connection",
     "groups",
     "import",
+    "export",
     "hash-password",
     "schema",
     "completions",

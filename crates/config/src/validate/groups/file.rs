@@ -10,7 +10,7 @@ use crate::message::{Masked, message};
 use crate::plain;
 use crate::problem::Position;
 use crate::raw::{self, Value};
-use crate::scope::{MAX_TEXT_FILE, Scope};
+use crate::scope::{MAX_TEXT_FILE, MAX_YAML_FILE, Scope};
 
 /// Adds the file's entries; the number of entries it has, `None` when it could not be read.
 pub(super) fn read(
@@ -22,10 +22,8 @@ pub(super) fn read(
     scope: &mut Scope,
 ) -> Option<usize> {
     let yaml = is_yaml(path);
-    let text = match yaml {
-        true => scope.read_yaml(path, mention)?,
-        false => scope.read_lines(path, MAX_TEXT_FILE, mention)?,
-    };
+    let most = if yaml { MAX_YAML_FILE } else { MAX_TEXT_FILE };
+    let text = scope.read_lines(path, most, mention)?;
     let name = path.display().to_string();
     let source = policy.source(&name).ok()?;
     let file: Arc<str> = name.into();
