@@ -24,8 +24,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub(crate) use self::labels::{
-    ClosedReason, DeniedReason, Direction, RefusedReason, ReloadResult, UpstreamErrorKind, UpstreamState,
-    command_label,
+    ClosedReason, DeniedReason, Direction, RedirectKind, RefusedReason, ReloadResult, UpstreamErrorKind,
+    UpstreamState, command_label,
 };
 pub(crate) use self::sample::{ListenerSample, Sample, Work};
 pub(crate) use self::series::{ListenerSeries, Series, UpstreamSeries};

@@ -33,6 +33,7 @@ mod deadlines;
 mod ended;
 mod host;
 mod lane;
+mod many_lane;
 mod outage;
 mod own_lane;
 mod peer;
@@ -58,6 +59,7 @@ use self::deadlines::Clocks;
 use self::ended::Ended;
 use self::host::RelayHost;
 use self::lane::Lanes;
+use self::many_lane::ManyLane;
 use self::outage::Outage;
 use self::own_lane::OwnLane;
 use self::peer::Asking;
@@ -277,6 +279,7 @@ impl Relay {
             if self.stage == Stage::Draining && !self.lanes.own.link().streams() {
                 self.session.drain();
             }
+            self.lanes.own.drive(cx, !self.replies.is_pending());
             if let Err(ended) = self.requests(cx) {
                 return Poll::Ready(ended);
             }
@@ -344,6 +347,11 @@ impl Relay {
         let Poll::Ready(done) = self.lanes.own.poll_connect(&self.target, cx) else { return false };
         match done {
             Ok(()) => {
+                if self.target.upstream.is_cluster() {
+                    let (target, resources) = (&self.target, &self.worker.resources);
+                    let lane = ManyLane::new(target, resources, self.guard.entry.id);
+                    self.lanes.own.spread(lane);
+                }
                 self.turn.upstream_changed();
                 self.clocks.linked(self.worker.resources.clock.now());
                 self.session.linked();
@@ -420,13 +428,14 @@ impl Relay {
     fn rest(&mut self) {
         self.requests.park(&self.worker.resources.pool);
         self.replies.park(&self.worker.resources.pool);
+        self.lanes.own.park();
         let pending = self.session.held() + self.lanes.own.link().held();
         let aside = self.requests.aside()
             + self.replies.aside()
             + self.client.held_by_tls()
-            + self.lanes.own.held_by_tls()
+            + self.lanes.own.held_aside()
             + if pending > PENDING_FREE { pending } else { 0 };
-        let leased = self.requests.leased() + self.replies.leased();
+        let leased = self.requests.leased() + self.replies.leased() + self.lanes.own.leased();
         self.account.update(&self.worker.resources, &self.guard.entry, leased, aside);
         outage::rest(self);
         quiet::rest(self);

@@ -180,7 +180,8 @@ fn plan(listener: &Listener, credentials: Option<&Credentials>) -> Plan {
 /// Returns the server that the listener presents itself as. `None` if its clients may see the upstream's own address.
 fn face(listener: &Listener) -> Option<Face> {
     let presentation = listener.presentation();
-    if presentation.is_standalone_only() && !listener.upstream().is_sentinel() {
+    let upstream = listener.upstream();
+    if presentation.is_standalone_only() && !upstream.is_sentinel() && !upstream.is_cluster() {
         return None;
     }
     let mut face = Face::standalone();

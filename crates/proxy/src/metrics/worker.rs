@@ -171,7 +171,6 @@ impl UpstreamCounts {
     }
 
     /// Counts an answer of a node of a cluster that is no reply to the command.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no session uses clusters yet"))]
     pub(crate) fn redirected(&self, kind: RedirectKind) {
         if let Some(stats) = self.series.workers.get(self.worker) {
             add(&stats.redirects[kind.index()], 1);

@@ -142,6 +142,38 @@ impl Pipe {
         self.poll_flush(cx, to, moved)
     }
 
+    /// Gives the bytes that were passed on to `take`, which returns how many of them it takes. Returns their number.
+    pub(crate) fn give(&mut self, mut take: impl FnMut(&[u8]) -> usize) -> usize {
+        let mut given = 0;
+        loop {
+            let aside = &self.out[self.written..];
+            let next = if aside.is_empty() { &self.buffer.bytes()[..self.passed] } else { aside };
+            let n = if next.is_empty() { 0 } else { take(next) };
+            if n == 0 {
+                return given;
+            }
+            self.forget(n);
+            given += n;
+        }
+    }
+
+    /// Makes room for `len` more unread bytes. Returns whether there is room.
+    pub(crate) fn reserve(&mut self, len: usize, pool: &BufferPool) -> bool {
+        let total = self.buffer.bytes().len() + len;
+        self.buffer.room(total, pool).is_some()
+    }
+
+    /// Appends unread bytes. Returns whether there was room for them.
+    pub(crate) fn receive(&mut self, bytes: &[u8], pool: &BufferPool) -> bool {
+        let total = self.buffer.bytes().len() + bytes.len();
+        let Some(room) = self.buffer.room(total, pool).and_then(|room| room.get_mut(..bytes.len())) else {
+            return false;
+        };
+        room.copy_from_slice(bytes);
+        self.buffer.filled(bytes.len());
+        true
+    }
+
     /// Returns the number of bytes that wait to be written outside the read buffer.
     pub(crate) const fn waiting(&self) -> usize {
         self.out.len() - self.written

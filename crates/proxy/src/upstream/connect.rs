@@ -137,7 +137,15 @@ impl ConnectError {
     }
 }
 
-async fn connect_one(place: &Place, upstream: &Upstream, tcp: &Tcp) -> Result<Stream, ConnectError> {
+/// Connects to one place, with TLS if configured.
+///
+/// # Errors
+/// No socket of the place accepts, or the TLS handshake fails.
+pub(super) async fn connect_one(
+    place: &Place,
+    upstream: &Upstream,
+    tcp: &Tcp,
+) -> Result<Stream, ConnectError> {
     let limit = upstream.connect_timeout();
     let stream = open(place, limit, tcp).await?;
     match upstream.tls() {

@@ -9,7 +9,7 @@ use portcullis_session::Unavailable;
 use portcullis_session::cluster::NodeIndex;
 use tokio::time::timeout;
 
-use super::connect::{ConnectError, connect};
+use super::connect::{ConnectError, connect, connect_one};
 use super::dials::Scout;
 use super::view::ViewCell;
 use crate::generation::listener::Listener;
@@ -95,6 +95,35 @@ impl Target {
         }
     }
 
+    /// Waits until the map of the cluster is known, however long that takes if the caller is patient.
+    ///
+    /// # Errors
+    /// No node of the cluster has answered in time.
+    pub(crate) async fn find(&self, patience: Patience) -> Result<(), ConnectError> {
+        let mapped = self.view.mapped();
+        match patience {
+            Patience::Waits => mapped.await,
+            Patience::Once => {
+                let found = timeout(self.upstream.connect_timeout(), mapped).await;
+                found.map_err(|_| ConnectError::gave_up(Unavailable::Timeout))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Connects to a node of a cluster.
+    ///
+    /// # Errors
+    /// The node cannot be reached, or the map has it no more.
+    pub(crate) async fn connect_node(&self, node: NodeIndex) -> Result<Stream, ConnectError> {
+        let place = self.view.current().cluster().and_then(|cluster| cluster.place(node).cloned());
+        let Some(place) = place else { return Err(ConnectError::gave_up(Unavailable::Resolve)) };
+        let turn = timeout(self.upstream.connect_timeout(), self.view.dials().place()).await;
+        let connected = connect_one(&place, &self.upstream, &self.tcp).await;
+        drop(turn);
+        connected
+    }
+
     /// Connects to the upstream as soon as it is available, and at the latest after `failover_wait`.
     ///
     /// # Errors
@@ -123,14 +152,12 @@ impl Target {
     }
 
     /// Tells the watcher of a cluster that a slot has another owner.
-    #[expect(dead_code, reason = "no session uses clusters yet")]
     pub(crate) fn hint_moved(&self, moved: Moved) {
         self.hints.give_moved(moved);
     }
 
     /// Tells the watcher of a cluster that a node refuses connections ([`Hint::Refused`]), or has not answered for a second
     /// ([`Hint::Silent`]).
-    #[expect(dead_code, reason = "no session uses clusters yet")]
     pub(crate) fn hint_about(&self, node: NodeIndex, hint: Hint) {
         self.hints.give_about(node, hint);
     }

@@ -325,6 +325,17 @@ impl ViewCell {
         }
     }
 
+    /// Waits until the map of the cluster is known.
+    pub(crate) async fn mapped(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if self.current().cluster().is_some() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
     /// Returns an address by its index, as soon as its name was looked up once. After `limit`, it is returned
     /// as it is then. `None`: the upstream has no such address.
     pub(crate) async fn place(&self, index: usize, limit: Duration) -> Option<Place> {

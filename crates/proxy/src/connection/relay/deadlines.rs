@@ -207,6 +207,9 @@ impl Relay {
         }
         let (_, due) = self.due().filter(|(at, _)| *at <= now)?;
         match due {
+            Due::Response if self.lanes.own.many().is_some_and(|many| many.give_up_front()) => {
+                self.clocks.silent_since = now;
+            }
             Due::Response => {
                 if self.session.is_pooled() {
                     self.lanes.retire_shared();
@@ -264,6 +267,7 @@ impl Relay {
         {
             consider(Some(self.clocks.response_due(limit)));
         }
+        consider(self.lanes.own.idle_due().map(|at| (at, Due::Lease)));
         if let Lease::Until(at) = self.session.lease(self.worker.resources.clock.latest()) {
             consider(Some((at, Due::Lease)));
         }

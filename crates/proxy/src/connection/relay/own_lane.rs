@@ -7,6 +7,8 @@
 //!     |                   adopt()                    |
 //!     +----------------------------------------------+
 //!
+//!   Unused -- find() --> Finding -- poll_connect() --> Many      the map of a cluster is known
+//!
 //!   any state -- lose() --> Lost      the connection could not be made, or has ended
 //!   any state -- close() -> Unused    the connection is not needed any more
 //! ```
@@ -21,10 +23,11 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use portcullis_session::{Incoming, Link, LinkFault, Unavailable};
+use portcullis_session::{Incoming, Link, LinkFault, Tick, Unavailable};
 use tokio::time::Instant;
 
 use super::lane::Commands;
+use super::many_lane::ManyLane;
 use crate::metrics::UpstreamState;
 use crate::net::buffer::BufferPool;
 use crate::net::pipe::Pipe;
@@ -59,6 +62,10 @@ enum State {
     Connecting(Pin<Box<dyn Future<Output = Dialled>>>),
     /// The connection carries commands and replies.
     Open(Stream),
+    /// The map of the cluster is not known yet.
+    Finding(Pin<Box<dyn Future<Output = Result<(), ConnectError>>>>),
+    /// Connections to the nodes of a cluster carry commands and replies.
+    Many(Box<ManyLane>),
     /// The connection could not be made, or has ended.
     Lost,
 }
@@ -83,11 +90,11 @@ impl OwnLane {
     }
 
     pub(super) const fn is_connecting(&self) -> bool {
-        matches!(self.state, State::Connecting(_))
+        matches!(self.state, State::Connecting(_) | State::Finding(_))
     }
 
     pub(super) const fn is_open(&self) -> bool {
-        matches!(self.state, State::Open(_))
+        matches!(self.state, State::Open(_) | State::Many(_))
     }
 
     /// Returns the link, which frames the replies.
@@ -117,6 +124,9 @@ impl OwnLane {
             Traffic::Flows => None,
             Traffic::Paused { since } => Some(since),
         };
+        if let State::Many(many) = &mut self.state {
+            many.look_at_view(view);
+        }
     }
 
     /// Returns whether nothing more is read, because what the server executes may be lost.
@@ -129,10 +139,11 @@ impl OwnLane {
         self.is_left
     }
 
-    /// Returns the bytes of memory that TLS with the upstream holds.
-    pub(super) fn held_by_tls(&self) -> usize {
+    /// Returns the bytes of memory that TLS with the upstream holds, or that the connections to a cluster hold.
+    pub(super) fn held_aside(&self) -> usize {
         match &self.state {
             State::Open(stream) => stream.held(),
+            State::Many(many) => many.held(),
             _ => 0,
         }
     }
@@ -141,6 +152,10 @@ impl OwnLane {
     pub(super) fn connect(&mut self, target: &Rc<Target>, patience: Patience) {
         if self.is_unused() {
             let target = Rc::clone(target);
+            if target.upstream.is_cluster() {
+                self.state = State::Finding(Box::pin(async move { target.find(patience).await }));
+                return;
+            }
             self.state = State::Connecting(match patience {
                 Patience::Once => {
                     Box::pin(async move { target.connect().await.map(|stream| (stream, None)) })
@@ -164,6 +179,9 @@ impl OwnLane {
         target: &Target,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), ConnectError>> {
+        if let State::Finding(found) = &mut self.state {
+            return found.as_mut().poll(cx);
+        }
         let State::Connecting(attempt) = &mut self.state else { return Poll::Pending };
         let Poll::Ready(done) = attempt.as_mut().poll(cx) else { return Poll::Pending };
         Poll::Ready(match done {
@@ -177,6 +195,54 @@ impl OwnLane {
                 Err(error)
             }
         })
+    }
+
+    /// Begins to use the nodes of a cluster, whose map is known. `lane` is `None` if it is not.
+    pub(super) fn spread(&mut self, lane: Option<ManyLane>) {
+        if matches!(self.state, State::Finding(_)) {
+            self.state = lane.map_or(State::Lost, |lane| State::Many(Box::new(lane)));
+        }
+    }
+
+    /// Moves what needs no bytes of the client on the connections to a cluster. `client_reads` says whether the client
+    /// accepts what is written to it.
+    #[inline]
+    pub(super) fn drive(&mut self, cx: &mut Context<'_>, client_reads: bool) {
+        if let State::Many(many) = &mut self.state {
+            many.drive(cx, client_reads);
+        }
+    }
+
+    /// Gives back the memory of connections to a cluster that is not needed while no bytes move.
+    #[inline]
+    pub(super) fn park(&mut self) {
+        if let State::Many(many) = &mut self.state {
+            many.park();
+        }
+    }
+
+    /// Returns the connections to the nodes of a cluster. `None` if the upstream is no cluster.
+    pub(super) fn many(&mut self) -> Option<&mut ManyLane> {
+        match &mut self.state {
+            State::Many(many) => Some(many),
+            _ => None,
+        }
+    }
+
+    /// Returns the time at which an idle connection to a node of a cluster is closed.
+    pub(super) fn idle_due(&self) -> Option<Tick> {
+        match &self.state {
+            State::Many(many) => many.idle_due(),
+            _ => None,
+        }
+    }
+
+    /// Returns the bytes of memory that connections to a cluster lease.
+    pub(super) fn leased(&self) -> usize {
+        match &self.state {
+            State::Many(many) => many.leased(),
+            _ => 0,
+        }
     }
 
     /// Takes over a connection that was shared, with the replies that are pending on it. Does nothing unless the
@@ -227,7 +293,11 @@ impl OwnLane {
         requests: &mut Pipe,
         moved: &mut u64,
     ) -> Poll<()> {
-        let State::Open(stream) = &mut self.state else { return Poll::Ready(()) };
+        let stream = match &mut self.state {
+            State::Open(stream) => stream,
+            State::Many(many) => return many.poll_flush(cx, requests, moved),
+            _ => return Poll::Ready(()),
+        };
         if self.paused.is_some() && requests.is_pending() {
             return Poll::Pending;
         }
@@ -249,8 +319,11 @@ impl OwnLane {
         if self.is_mute() {
             return Poll::Pending;
         }
-        let State::Open(stream) = &mut self.state else { return Poll::Pending };
-        replies.poll_fill(cx, stream, self.reply_need, pool)
+        match &mut self.state {
+            State::Open(stream) => replies.poll_fill(cx, stream, self.reply_need, pool),
+            State::Many(many) => many.poll_fill(cx, replies),
+            _ => Poll::Pending,
+        }
     }
 
     /// Returns whether the connection is open and without TLS.

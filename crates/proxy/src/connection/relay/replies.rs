@@ -177,7 +177,8 @@ impl Relay {
                 if let Some(fault) = fault {
                     tracing::debug!(upstream = %self.target.upstream.name(), %fault, "TLS with the upstream failed");
                 }
-                self.lose_upstream(silent.then_some(Unavailable::of_silence(wants_tls)));
+                let why = own.many().and_then(|many| many.why_ended());
+                self.lose_upstream(why.or_else(|| silent.then_some(Unavailable::of_silence(wants_tls))));
                 Read::Nothing
             }
         }

@@ -1,0 +1,422 @@
+//! The client's way to a cluster: several connections that look like one to the session and its link.
+//!
+//! The [`Router`] decides, and this lane moves bytes. Commands that were judged go to the router, which gives each leg
+//! its bytes. Replies are read from the leg whose turn it is, and appended to the bytes that the link judges.
+//!
+//! ```text
+//!   requests ──► Router::send ──► leg sockets ──► Router::receive ──► replies
+//!                                     ▲
+//!                    dials, set-up ───┘
+//! ```
+
+mod leg_socket;
+
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use portcullis_session::cluster::{
+    Ended, Hints, LegIndex, Node, NodeIndex, Received, Router, RouterSettings, Turn,
+};
+use portcullis_session::{Tick, Unavailable};
+use tokio::time::{Instant, Sleep, sleep};
+
+use self::leg_socket::{Fill, LegSocket};
+use crate::metrics::{RedirectKind, UpstreamState};
+use crate::net::buffer::LEASE;
+use crate::net::pipe::Pipe;
+use crate::process::hints::{Hint, Moved};
+use crate::upstream::shared::Resources;
+use crate::upstream::target::Target;
+use crate::upstream::view::View;
+
+/// The bytes of the router's own replies that are passed on in one step.
+const OWN_REPLIES: usize = 4 * 1024;
+
+/// The legs of one client, and their sockets.
+pub(super) struct ManyLane {
+    router: Router,
+    target: Rc<Target>,
+    resources: Rc<Resources>,
+    /// The sockets of the legs, by their numbers.
+    sockets: Vec<LegSocket>,
+    /// Wakes the task when the router has something to do.
+    timer: Option<Pin<Box<Sleep>>>,
+    /// The number of the view that the router has.
+    view: Option<u64>,
+    /// Whether the client accepts what is written to it.
+    client_reads: bool,
+    /// The router's own replies that are being passed on.
+    own: Vec<u8>,
+}
+
+impl ManyLane {
+    /// Creates the lane of a client of a cluster. `seed` spreads the clients over the nodes. `None`: the map of the
+    /// cluster is not known.
+    pub(super) fn new(target: &Rc<Target>, resources: &Rc<Resources>, seed: u64) -> Option<Self> {
+        let settings = RouterSettings {
+            upstream: target.upstream.name().into(),
+            held_command: target.logins.nobody().held_command(),
+            seed: usize::try_from(seed).unwrap_or(0),
+        };
+        let view = target.view.current();
+        let map = Arc::clone(view.cluster()?.map());
+        let mut lane = Self {
+            router: Router::new(settings, map),
+            target: Rc::clone(target),
+            resources: Rc::clone(resources),
+            sockets: Vec::new(),
+            timer: None,
+            view: None,
+            client_reads: true,
+            own: Vec::new(),
+        };
+        lane.look_at_view(&view);
+        Some(lane)
+    }
+
+    /// Tells the router where the nodes are now.
+    pub(super) fn look_at_view(&mut self, view: &View) {
+        let Some(cluster) = view.cluster() else { return };
+        if self.view == Some(view.number()) {
+            return;
+        }
+        self.view = Some(view.number());
+        let nodes = cluster.map().nodes().iter().map(Node::index);
+        let down: Vec<NodeIndex> = nodes.filter(|node| cluster.is_down(*node)).collect();
+        self.router.set_map(cluster.map(), &down, self.resources.clock.latest());
+    }
+
+    /// Does everything that needs no bytes of the client: dials, writes to the legs, and looks at idle ones.
+    /// `client_reads` says whether the client accepts what is written to it.
+    pub(super) fn drive(&mut self, cx: &mut Context<'_>, client_reads: bool) {
+        self.client_reads = client_reads;
+        let now = self.resources.clock.now();
+        self.router.advance(now);
+        if self.router.has_held() {
+            self.router.send(&[], now, client_reads);
+        }
+        self.dial(now);
+        self.poll_dials(cx, now);
+        self.look_at_idle_legs(cx, now);
+        self.read_setups(cx, now);
+        self.flush(cx);
+        self.forget_unused();
+        self.give_hints();
+        self.set_timer(cx, now);
+    }
+
+    /// Takes the commands that were passed on, and adds the number of bytes that went to the router to `moved`. Pending
+    /// if some commands wait.
+    pub(super) fn poll_flush(
+        &mut self,
+        cx: &mut Context<'_>,
+        requests: &mut Pipe,
+        moved: &mut u64,
+    ) -> Poll<()> {
+        if requests.is_pending() {
+            let (router, now, reads) = (&mut self.router, self.resources.clock.now(), self.client_reads);
+            *moved += requests.give(|bytes| router.send(bytes, now, reads)) as u64;
+            self.drive(cx, self.client_reads);
+        }
+        if requests.is_pending() { Poll::Pending } else { Poll::Ready(()) }
+    }
+
+    /// Appends the next replies to the unread bytes of `replies`. Returns their number; 0 is the end of the session.
+    pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>, replies: &mut Pipe) -> Poll<io::Result<usize>> {
+        loop {
+            let (added, has_moved) = self.add_replies(cx, replies);
+            if has_moved {
+                // What the router knows now may let it send more.
+                self.drive(cx, self.client_reads);
+            }
+            if added > 0 {
+                return Poll::Ready(Ok(added));
+            }
+            if self.router.ended().is_some() {
+                return Poll::Ready(Ok(0));
+            }
+            if !has_moved {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Appends the next replies as far as they can be had now. Returns their number, and whether anything has changed.
+    fn add_replies(&mut self, cx: &mut Context<'_>, replies: &mut Pipe) -> (usize, bool) {
+        let (mut added, mut has_moved) = (0, false);
+        let now = self.resources.clock.now();
+        while added < LEASE {
+            let next = match self.router.turn() {
+                Turn::None => break,
+                Turn::Own => self.take_own(replies, now),
+                Turn::Leg(leg) => self.receive(cx, leg, replies, now),
+            };
+            match next {
+                Next::Added(n) => {
+                    added += n;
+                    has_moved = true;
+                }
+                Next::Waits => break,
+                Next::NoMemory => {
+                    self.resources.pool.wait(cx.waker());
+                    break;
+                }
+            }
+        }
+        (added, has_moved)
+    }
+
+    /// Returns why the session is over, if the upstream is unavailable.
+    pub(super) fn why_ended(&self) -> Option<Unavailable> {
+        match self.router.ended()? {
+            Ended::Unavailable(why) => Some(why),
+            Ended::Lost | Ended::Protocol => None,
+        }
+    }
+
+    /// Gives up the node whose reply is next, because it does not answer in time. Returns whether there is one.
+    pub(super) fn give_up_front(&mut self) -> bool {
+        let gives_up = self.router.give_up_front();
+        self.forget_unused();
+        gives_up
+    }
+
+    /// Returns the time at which an idle leg is closed.
+    pub(super) fn idle_due(&self) -> Option<Tick> {
+        self.router.idle_due()
+    }
+
+    /// Returns the bytes of memory that the lane holds, besides its leases.
+    pub(super) fn held(&self) -> usize {
+        let tls: usize = self.sockets.iter().map(LegSocket::held_by_tls).sum();
+        size_of::<Self>() + self.router.held() + self.own.capacity() + tls
+    }
+
+    /// Returns the bytes of memory that the lane leases.
+    pub(super) fn leased(&self) -> usize {
+        self.sockets.iter().map(LegSocket::leased).sum()
+    }
+
+    /// Gives back the memory that is not needed while no bytes move.
+    pub(super) fn park(&mut self) {
+        self.sockets.iter_mut().for_each(|socket| socket.park(&self.resources.pool));
+    }
+}
+
+/// Methods for the sockets of the legs.
+impl ManyLane {
+    /// Starts the dials that the router wants.
+    fn dial(&mut self, now: Tick) {
+        while let Some((leg, node)) = self.router.next_dial(now) {
+            while self.sockets.len() <= leg.number() {
+                self.sockets.push(LegSocket::default());
+            }
+            let target = Rc::clone(&self.target);
+            self.close(leg);
+            if let Some(socket) = self.sockets.get_mut(leg.number()) {
+                socket.dial(leg, async move { target.connect_node(node).await });
+            }
+        }
+    }
+
+    fn poll_dials(&mut self, cx: &mut Context<'_>, now: Tick) {
+        for socket in &mut self.sockets {
+            match socket.poll_dial(cx) {
+                Some((leg, Ok(()))) => {
+                    self.target.counts.connection(UpstreamState::Used, 1);
+                    self.router.connected(leg, now);
+                }
+                Some((leg, Err(error))) => {
+                    tracing::debug!(upstream = %self.target.upstream.name(), %error, "cannot reach a node");
+                    self.target.counts.error(error.kind().into());
+                    self.router.unreachable(leg, error.kind(), now);
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// Notices that a node has closed a connection on which nothing is pending, before a command is written there.
+    fn look_at_idle_legs(&mut self, cx: &mut Context<'_>, now: Tick) {
+        for socket in &mut self.sockets {
+            let Some(leg) = socket.leg().filter(|leg| self.router.is_idle(*leg)) else { continue };
+            if socket.poll_closed(cx, &self.resources.pool) {
+                self.router.lost(leg, now);
+            }
+        }
+    }
+
+    /// Reads the answers to the set-up of legs.
+    fn read_setups(&mut self, cx: &mut Context<'_>, now: Tick) {
+        let legs: Vec<LegIndex> = self.router.setting_up().collect();
+        for leg in legs {
+            while self.router.setting_up().any(|other| other == leg) {
+                let Some(socket) = self.sockets.get_mut(leg.number()) else { break };
+                match self.router.receive(leg, socket.unread(), now) {
+                    Received::Skip(n) | Received::Pass(n) => socket.consume(n),
+                    Received::Need(total) => match socket.poll_fill(cx, total, &self.resources.pool) {
+                        Fill::Some => {}
+                        Fill::Nothing => break,
+                        Fill::NoMemory => {
+                            self.resources.pool.wait(cx.waker());
+                            break;
+                        }
+                        Fill::Ended => self.router.lost(leg, now),
+                    },
+                    Received::Over => break,
+                }
+            }
+        }
+    }
+
+    /// Writes what the legs accept.
+    fn flush(&mut self, cx: &mut Context<'_>) {
+        for socket in &mut self.sockets {
+            let Some(leg) = socket.leg() else { continue };
+            while !self.router.bytes_for(leg).is_empty() {
+                match socket.poll_write(cx, self.router.bytes_for(leg)) {
+                    Poll::Ready(Ok(n)) if n > 0 => self.router.wrote(leg, n),
+                    // The last replies of the node can still be read. The end of the connection then shows there.
+                    Poll::Ready(_) | Poll::Pending => break,
+                }
+            }
+        }
+    }
+
+    /// Closes the sockets of legs that the router has given up.
+    fn forget_unused(&mut self) {
+        for number in 0..self.sockets.len() {
+            let unused = self
+                .sockets
+                .get(number)
+                .and_then(LegSocket::leg)
+                .filter(|leg| !self.router.has_connection(*leg));
+            if let Some(leg) = unused {
+                self.close(leg);
+            }
+        }
+    }
+
+    fn close(&mut self, leg: LegIndex) {
+        if let Some(socket) = self.sockets.get_mut(leg.number())
+            && socket.close(&self.resources.pool)
+        {
+            self.target.counts.connection(UpstreamState::Used, -1);
+        }
+    }
+
+    fn take_own(&mut self, replies: &mut Pipe, now: Tick) -> Next {
+        if !replies.reserve(2 * OWN_REPLIES, &self.resources.pool) {
+            return Next::NoMemory;
+        }
+        self.own.clear();
+        self.router.take_own(&mut self.own, OWN_REPLIES, now);
+        if !replies.receive(&self.own, &self.resources.pool) {
+            return Next::NoMemory;
+        }
+        Next::Added(self.own.len())
+    }
+
+    /// Passes bytes of a leg on, and reads more of them.
+    fn receive(&mut self, cx: &mut Context<'_>, leg: LegIndex, replies: &mut Pipe, now: Tick) -> Next {
+        let Some(socket) = self.sockets.get_mut(leg.number()).filter(|socket| socket.leg() == Some(leg))
+        else {
+            self.router.lost(leg, now);
+            return Next::Added(0);
+        };
+        if !replies.reserve(socket.unread().len(), &self.resources.pool) {
+            return Next::NoMemory;
+        }
+        match self.router.receive(leg, socket.unread(), now) {
+            Received::Pass(n) => {
+                let is_passed = replies.receive(&socket.unread()[..n], &self.resources.pool);
+                socket.consume(n);
+                if is_passed { Next::Added(n) } else { Next::NoMemory }
+            }
+            Received::Skip(n) => {
+                socket.consume(n);
+                Next::Added(0)
+            }
+            Received::Need(total) => match socket.poll_fill(cx, total, &self.resources.pool) {
+                Fill::Some => Next::Added(0),
+                Fill::Nothing => Next::Waits,
+                Fill::NoMemory => Next::NoMemory,
+                Fill::Ended => {
+                    self.router.lost(leg, now);
+                    self.close(leg);
+                    Next::Added(0)
+                }
+            },
+            Received::Over => Next::Waits,
+        }
+    }
+
+    /// Wakes the task when the router has something to do.
+    fn set_timer(&mut self, cx: &mut Context<'_>, now: Tick) {
+        let Some(due) = self.router.due().filter(|due| *due > now) else {
+            self.timer = None;
+            return;
+        };
+        let wait = Duration::from_nanos(due.since(now));
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(wait)));
+        timer.as_mut().reset(Instant::now() + wait);
+        if timer.as_mut().poll(cx).is_ready() {
+            cx.waker().wake_by_ref();
+        }
+    }
+
+    /// Tells the watcher of the cluster what the nodes have said, and counts it.
+    fn give_hints(&mut self) {
+        let hints = self.router.take_hints();
+        if hints == Hints::default() {
+            return;
+        }
+        let counted = [
+            (RedirectKind::Moved, hints.moves),
+            (RedirectKind::Ask, hints.asks),
+            (RedirectKind::TryAgain, hints.try_agains),
+            (RedirectKind::ClusterDown, hints.cluster_downs),
+        ];
+        for (kind, n) in counted {
+            (0..n).for_each(|_| self.target.counts.redirected(kind));
+        }
+        if let Some((slot, from, to)) = hints.moved {
+            self.target.hint_moved(Moved { slot, from, to });
+        }
+        for (node, hint) in [(hints.refused, Hint::Refused), (hints.silent, Hint::Silent)] {
+            if let Some(node) = node {
+                self.target.hint_about(node, hint);
+            }
+        }
+        if hints.unknown {
+            self.target.hint(Hint::Unknown);
+        }
+        if hints.cluster_down {
+            self.target.hint(Hint::Clusterdown);
+        }
+    }
+}
+
+impl Drop for ManyLane {
+    fn drop(&mut self) {
+        for socket in &mut self.sockets {
+            if socket.close(&self.resources.pool) {
+                self.target.counts.connection(UpstreamState::Used, -1);
+            }
+        }
+    }
+}
+
+/// The outcome of one step of [`ManyLane::poll_fill`].
+enum Next {
+    /// This number of bytes was added. The next step may add more.
+    Added(usize),
+    /// Nothing more can be done now.
+    Waits,
+    /// The pool has no memory.
+    NoMemory,
+}
