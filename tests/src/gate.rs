@@ -68,6 +68,7 @@ pub struct GateBuilder {
     prefix: Vec<OsString>,
     whole: Option<String>,
     options: Option<String>,
+    token: bool,
 }
 
 impl GateBuilder {
@@ -139,6 +140,12 @@ impl GateBuilder {
     pub fn secret(mut self, secret: &str) -> Self {
         self.secrets.push(secret.to_owned());
         self
+    }
+
+    /// Sets the token of the admin endpoint.
+    pub fn token(mut self, token: &str) -> Self {
+        self.token = true;
+        self.file("token", token).secret(token)
     }
 
     /// Adds a file beside the configuration.
@@ -253,7 +260,8 @@ impl GateBuilder {
         for line in &self.upstream {
             yaml += &format!("    {}\n", fill(line));
         }
-        yaml += &format!("admin: {{bind: \"127.0.0.1:{admin}\"}}\n");
+        let token = if self.token { ", token: {file: token}" } else { "" };
+        yaml += &format!("admin: {{bind: \"127.0.0.1:{admin}\"{token}}}\n");
         for line in &self.top {
             yaml += &format!("{}\n", fill(line));
         }

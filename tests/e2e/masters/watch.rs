@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use e2e::client::command;
-use e2e::{FakeSentinel, Gate, GateBuilder, Masters, Redis, eventually, holds_for};
+use e2e::{FakeSentinel, Gate, GateBuilder, Masters, Redis, eventually, holds_for, http};
 use rustix::process::Signal;
+
+const TOKEN: &str = "a token of the admin endpoint";
 
 /// Longer than the time between two questions to a sentinel.
 const SEVERAL_ROUNDS: Duration = Duration::from_secs(4);
@@ -46,7 +48,7 @@ fn before(nodes: &[String]) -> GateBuilder {
 #[test]
 fn a_planned_failover_is_followed() {
     let masters = Masters::plain();
-    let gate = start(masters.gate());
+    let gate = start(masters.gate().token(TOKEN));
     assert_serves(&gate, &masters.servers()[0]);
     assert_ready(&gate, true);
     masters.failover(1);
@@ -55,6 +57,16 @@ fn a_planned_failover_is_followed() {
     gate.assert_log(&format!("the master is {next} (was {former}), as named by "));
     assert_serves(&gate, &masters.servers()[second]);
     gate.assert_metric("upstream_failovers_total", &[("upstream", "main")], 1.0);
+    let of_main = |answer: String| {
+        let status: serde_json::Value = serde_json::from_str(&answer).expect("JSON");
+        status["upstreams"][0].clone()
+    };
+    let (status, _) = gate.get("/api/status");
+    assert_eq!(status, 401, "the address is for operators");
+    let request = format!("GET /api/status HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n");
+    let answer = http::call(gate.admin(), &format!("{request}Connection: close\r\n\r\n")).expect("an answer");
+    let main = of_main(answer.1);
+    assert_eq!((&main["sentinels"]["failovers"], &main["master"]), (&1.into(), &next.to_string().into()));
     eventually("the pause has ended", || {
         (gate.metric("upstream_paused_seconds_total", &[("upstream", "main")]) > 0.0).then_some(())
     });
@@ -118,15 +130,17 @@ fn ready_and_the_api_say_that_too_few_sentinels_answer() {
         status["upstreams"][0]["sentinels"].to_string()
     };
     eventually("all sentinels are asked", || {
-        (sentinels(&gate) == r#"{"configured":3,"naming":3}"#).then_some(())
+        (sentinels(&gate) == r#"{"configured":3,"failovers":0,"naming":3}"#).then_some(())
     });
     masters.stop_sentinel(0);
-    eventually("two are enough", || (sentinels(&gate) == r#"{"configured":3,"naming":2}"#).then_some(()));
+    eventually("two are enough", || {
+        (sentinels(&gate) == r#"{"configured":3,"failovers":0,"naming":2}"#).then_some(())
+    });
     eventually("the proxy is ready", || (gate.get("/ready") == (200, "ready\n".into())).then_some(()));
     masters.stop_sentinel(1);
     let line = "upstream 'main': only 1 of 3 sentinels name the master; a failover may go unnoticed\n";
     eventually("/ready says it", || (gate.get("/ready") == (200, format!("ready\n{line}"))).then_some(()));
-    assert_eq!(sentinels(&gate), r#"{"configured":3,"naming":1}"#);
+    assert_eq!(sentinels(&gate), r#"{"configured":3,"failovers":0,"naming":1}"#);
     masters.server(0).kill();
     eventually("/ready has both", || {
         let (status, text) = gate.get("/ready");

@@ -228,7 +228,7 @@ async fn ready(State(state): State<Arc<AdminState>>) -> (StatusCode, String) {
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    for (upstream, Sentinels { naming, configured }) in state.unsure_upstreams() {
+    for (upstream, Sentinels { naming, configured, .. }) in state.unsure_upstreams() {
         let _ = writeln!(
             reasons,
             "upstream '{upstream}': only {naming} of {configured} sentinels name the master; a failover may go unnoticed"

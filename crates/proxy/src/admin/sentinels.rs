@@ -12,13 +12,15 @@ pub(super) struct Sentinels {
     pub naming: usize,
     /// The number of sentinels in the configuration.
     pub configured: usize,
+    /// The number of changes from one master to another since the start.
+    pub failovers: u64,
 }
 
 impl Sentinels {
     /// Returns the sentinels of an upstream. `None` if it has none, or if they have not been asked yet.
     fn of(upstream: &Upstream, series: &UpstreamSeries) -> Option<Self> {
         let configured = upstream.sentinel()?.nodes().len();
-        Some(Self { naming: series.views().naming()?, configured })
+        Some(Self { naming: series.views().naming()?, configured, failovers: series.views().failovers() })
     }
 
     const fn are_too_few(self) -> bool {
@@ -60,7 +62,11 @@ mod tests {
             (2, 3, false),
             (2, 5, true),
         ] {
-            assert_eq!(Sentinels { naming, configured }.are_too_few(), too_few, "{naming} of {configured}");
+            assert_eq!(
+                Sentinels { naming, configured, failovers: 0 }.are_too_few(),
+                too_few,
+                "{naming} of {configured}"
+            );
         }
     }
 }

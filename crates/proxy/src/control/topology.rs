@@ -124,7 +124,12 @@ impl Watchers {
         watched: WatchedView,
         follower: Option<Rc<RefCell<Follower>>>,
     ) -> Watcher {
-        let publisher = Publisher::new(watched.clone(), self.workers.clone(), Arc::clone(series));
+        let publisher = Publisher::new(
+            watched.clone(),
+            self.workers.clone(),
+            Arc::clone(series),
+            Arc::clone(&self.health),
+        );
         let task = match (upstream.sentinel(), &follower, upstream.cluster()) {
             (Some(sentinel), Some(follower), _) => {
                 let watch = Watch::new(upstream, sentinel, tcp, Rc::clone(follower), publisher.clone());

@@ -82,7 +82,8 @@ impl ViewSeries {
         self.named_by.load(Relaxed).checked_sub(1)
     }
 
-    pub(super) fn failovers(&self) -> u64 {
+    /// Returns the number of changes from one master to another.
+    pub(crate) fn failovers(&self) -> u64 {
         self.failovers.load(Relaxed)
     }
 

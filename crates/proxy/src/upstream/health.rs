@@ -47,6 +47,8 @@ pub(crate) struct Health {
     upstreams: RwLock<Vec<Arc<Watched>>>,
     /// The nodes of each upstream that is a cluster, by its name.
     nodes: RwLock<HashMap<String, Arc<[NodeFacts]>>>,
+    /// The first address of each upstream whose addresses may change, by its name.
+    addresses: RwLock<HashMap<String, String>>,
     changed: Arc<Notify>,
 }
 
@@ -102,6 +104,20 @@ impl Health {
         self.nodes.read().unwrap_or_else(PoisonError::into_inner).get(upstream).cloned()
     }
 
+    /// Sets the address that is in force for an upstream: with sentinels, that of the master. `None`: none is known.
+    pub(crate) fn set_address(&self, upstream: &str, address: Option<String>) {
+        let mut known = self.addresses.write().unwrap_or_else(PoisonError::into_inner);
+        match address {
+            Some(address) => known.insert(upstream.to_owned(), address),
+            None => known.remove(upstream),
+        };
+    }
+
+    /// Returns the address that is in force for an upstream whose addresses may change.
+    pub(crate) fn address(&self, upstream: &str) -> Option<String> {
+        self.addresses.read().unwrap_or_else(PoisonError::into_inner).get(upstream).cloned()
+    }
+
     /// Replaces the upstreams with those of `config`. An upstream that keeps its name keeps its health until the next
     /// probe.
     pub(crate) fn follow(&self, config: &Config) -> Vec<Arc<Watched>> {
@@ -123,6 +139,8 @@ impl Health {
             config.upstreams().iter().any(|upstream| upstream.name() == name && upstream.is_cluster())
         };
         self.nodes.write().unwrap_or_else(PoisonError::into_inner).retain(|name, _| is_cluster(name));
+        let is_known = |name: &String| config.upstreams().iter().any(|upstream| upstream.name() == name);
+        self.addresses.write().unwrap_or_else(PoisonError::into_inner).retain(|name, _| is_known(name));
         self.changed.notify_waiters();
         next
     }

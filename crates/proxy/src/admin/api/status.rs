@@ -139,6 +139,9 @@ fn all_upstreams(state: &AdminState, generation: &Generation, access: Access, sa
         if access.is_operator() {
             let addresses: Vec<String> = upstream.addresses().iter().map(ToString::to_string).collect();
             facts["addresses"] = addresses.into();
+            if upstream.is_sentinel() {
+                facts["master"] = state.health.address(upstream.name()).into();
+            }
         }
     }
     upstreams
@@ -186,7 +189,11 @@ pub(in crate::admin) fn upstream_facts(state: &AdminState, sample: &Sample) -> V
             "connections": connections,
             "errors": errors,
             "sentinels": state.sentinels(&name).map(|sentinels| {
-                json!({"naming": sentinels.naming, "configured": sentinels.configured})
+                json!({
+                    "naming": sentinels.naming,
+                    "configured": sentinels.configured,
+                    "failovers": sentinels.failovers,
+                })
             }),
         })
     };

@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 
 use crate::metrics::{ClusterGauges, UpstreamSeries, ViewSeries};
 use crate::process::hints::Hints;
+use crate::upstream::health::Health;
 use crate::upstream::view::{View, WatchedView};
 use crate::worker::Order;
 
@@ -16,6 +17,7 @@ pub(super) struct Publisher {
     watched: WatchedView,
     workers: Vec<mpsc::Sender<Order>>,
     series: Arc<UpstreamSeries>,
+    health: Arc<Health>,
 }
 
 impl Publisher {
@@ -23,8 +25,9 @@ impl Publisher {
         watched: WatchedView,
         workers: Vec<mpsc::Sender<Order>>,
         series: Arc<UpstreamSeries>,
+        health: Arc<Health>,
     ) -> Self {
-        Self { watched, workers, series }
+        Self { watched, workers, series, health }
     }
 
     /// Returns the view in force.
@@ -58,8 +61,10 @@ impl Publisher {
         self.tell(view).await;
     }
 
-    /// Puts a view in force on this thread.
+    /// Puts a view in force on this thread, and shows its address to operators.
     pub(super) fn put(&self, view: View) -> Arc<View> {
+        let address = view.places().first().map(|place| place.address.to_string());
+        self.health.set_address(view.upstream(), address);
         let view = Arc::new(view);
         self.watched.view.set(Arc::clone(&view));
         view

@@ -22,7 +22,7 @@ function showUpstreams() {
   const live = new Map((sample?.upstreams ?? []).map((upstream) => [upstream.name, upstream]));
   const rows = status.upstreams.map((upstream) => {
     const now = live.get(upstream.name);
-    return { ...upstream, ...now, tls: upstream.tls, addresses: upstream.addresses, connections: { ...upstream.connections, ...now?.connections } };
+    return { ...upstream, ...now, tls: upstream.tls, addresses: upstream.addresses, master: upstream.master, connections: { ...upstream.connections, ...now?.connections } };
   });
   const health = (row) => {
     if (row.up === null) return badge("not probed yet", "warn");
@@ -36,6 +36,9 @@ function showUpstreams() {
     ["Connections", (row) => `${number((row.connections.idle ?? 0) + (row.connections.used ?? 0) + (row.connections.pooled ?? 0))} ${row.connections.kind ?? ""}`],
     ["Errors since start", errors],
   ];
+  if (rows.some((row) => row.sentinels)) columns.push(["Sentinels", (row) => row.sentinels ? [
+    `${row.sentinels.naming} of ${row.sentinels.configured} name a master, ${number(row.sentinels.failovers)} failovers since start`,
+    row.master ? h("div", null, "master ", mono(row.master)) : ""] : ""]);
   if (rows.some((row) => row.nodes)) columns.push(["Nodes", (row) => (row.nodes ?? []).map((node) => h("div", null,
     node.health === "up" ? badge("up", "good") : badge(node.health, node.health === "down" ? "bad" : "warn"),
     ` ${node.role} `, node.address ? mono(node.address) : "", node.slots ? ` ${node.slots}` : ""))]);
