@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use portcullis_acl::{AdmittedNetwork, UnixSeconds};
 use portcullis_config::{Bind, Config, Listener};
+use portcullis_import::shown;
 
 use super::explain::read;
 use super::{BAD_CONFIG, BAD_USAGE, naming, say};
@@ -48,7 +49,7 @@ struct Exported<'c> {
     networks: Vec<AdmittedNetwork>,
 }
 
-/// The rules in the form of the request, and what they do not say.
+/// The rules in the requested form, and notes about what they cannot express.
 struct Rules {
     text: String,
     notes: Vec<String>,
@@ -86,7 +87,8 @@ fn rules(format: Format, config: &Config, asked: &[&Listener], now: UnixSeconds)
     let exported: Vec<Exported<'_>> =
         asked.iter().map(|listener| Exported::of(config, listener, now)).collect();
     let mut notes: Vec<String> = asked.iter().flat_map(|listener| notes(config, listener)).collect();
-    let made = format!("{} from {}", moment(now), config.path().display());
+    // The text stands in a comment of the rules, which a line break in the name would end.
+    let made = format!("{} from {}", moment(now), shown(&config.path().display().to_string()));
     let text = match format {
         Format::Nftables => nftables::table(&exported, &made, now),
         Format::SecurityGroup => {
@@ -108,7 +110,7 @@ impl<'c> Exported<'c> {
     }
 }
 
-/// What the rules of a listener cannot say.
+/// Returns notes about what the rules of a listener cannot express.
 fn notes(config: &Config, listener: &Listener) -> Vec<String> {
     let name = listener.name();
     let mut notes = Vec::new();

@@ -58,7 +58,7 @@ fn plain(text: &str) -> String {
     text.chars().filter(known).take(255).collect()
 }
 
-/// What a security group cannot express.
+/// Returns notes about what a security group cannot express.
 pub(super) fn notes(exported: &[Exported<'_>]) -> Vec<String> {
     let mut notes = Vec::new();
     let rules: usize = exported.iter().map(|listener| listener.networks.len() * ports(listener).len()).sum();

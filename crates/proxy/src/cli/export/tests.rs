@@ -139,6 +139,17 @@ fn what_rules_cannot_say_is_said() {
 }
 
 #[test]
+fn the_name_of_the_file_cannot_add_a_rule() {
+    let (directory, config) = config();
+    let path = directory.path().join("gate\nadd rule inet portcullis input accept.yaml");
+    std::fs::rename(config.path(), &path).unwrap();
+    let config = load(&path, &LoadOptions::new().without_secrets()).unwrap().config;
+    let Rules { text, .. } =
+        rules(Format::Nftables, &config, &listeners(&config, Some("dual")).unwrap(), NOW);
+    assert!(!text.lines().any(|line| line.starts_with("add rule")), "{text}");
+}
+
+#[test]
 fn descriptions_have_only_the_characters_that_the_cloud_takes() {
     let (directory, config) = config();
     let path = directory.path().join("caf\u{e9} \"gate\".yaml");

@@ -28,7 +28,7 @@ pub(crate) struct Follower {
     is_changed: bool,
 }
 
-/// What a node says of its cluster.
+/// The answer of a node about its cluster.
 #[derive(Debug)]
 pub(crate) enum Said {
     /// The state of the cluster.

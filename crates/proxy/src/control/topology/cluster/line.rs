@@ -39,10 +39,10 @@ pub(super) enum Question {
 /// The reason why a node tells nothing about its cluster.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NoAnswer {
-    /// It does not answer, or wants something else first.
+    /// The node does not answer, or demands another step before, such as a login.
     #[error("{0}")]
     Fault(#[from] Fault),
-    /// It is a Redis, but no node of a cluster.
+    /// The server is a Redis, but no node of a cluster.
     #[error("cluster support is disabled there")]
     NoCluster,
     /// The user of the proxy may not ask.

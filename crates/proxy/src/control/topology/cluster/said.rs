@@ -17,7 +17,7 @@ const PATIENCE: u32 = 5;
 /// The most addresses whose states are remembered. An address that left is forgotten with the others.
 const MAX_REMEMBERED: usize = 8192;
 
-/// What was logged about one cluster.
+/// The log lines that were written about one cluster.
 #[derive(Debug)]
 pub(super) struct Said {
     upstream: String,
