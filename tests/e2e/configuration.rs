@@ -1,9 +1,9 @@
 //! `check` and `run` with bad files: all problems at once, their positions, and the exit code.
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
-use e2e::gate::{binary, portcullis};
+use e2e::gate::portcullis;
 use tempfile::TempDir;
 
 const GOOD: &str = "\
@@ -169,27 +169,6 @@ fn trust_without_rules_is_warned_about() {
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(told.contains(": warning: ") && told.contains("CONFIG GET requirepass"), "{told}");
     assert_eq!(portcullis(directory.path(), ["check", "--strict"]).status.code(), Some(78));
-}
-
-/// This version reads the key, and refuses it unless a test asks for it.
-#[test]
-fn a_cluster_is_not_served_yet() {
-    let yaml =
-        GOOD.replace("    address: 127.0.0.1:16380\n", "    cluster: {nodes: [\"127.0.0.1:16381\"]}\n");
-    let yaml = yaml.replace("    upstream: main\n", "    upstream: main\n    auth: trust\n");
-    let directory = tempfile::tempdir().expect("a scratch directory");
-    std::fs::write(directory.path().join("portcullis.yaml"), yaml).expect("writable");
-    for command in ["check", "run"] {
-        let output = Command::new(binary())
-            .arg(command)
-            .current_dir(directory.path())
-            .env_remove("PORTCULLIS_UNFINISHED_CLUSTER")
-            .output()
-            .expect("the binary starts");
-        assert_eq!(output.status.code(), Some(78), "{command}");
-        assert_names(&output, 9, &["'cluster' is not yet supported"]);
-        assert_eq!(problems(&output).len(), 1);
-    }
 }
 
 /// Settings that cannot work with a cluster are errors, each with its place.

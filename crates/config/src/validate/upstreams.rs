@@ -195,9 +195,6 @@ impl Home {
                         is written";
             scope.problems.error(place, "'translate' without 'sentinel' or 'cluster'", hint);
         }
-        if let Some((place, _)) = cluster {
-            cluster::refuse(place, scope);
-        }
         let translate = translate.map(|(_, node)| node);
         let none = Self { addresses: Vec::new(), sentinel: None, cluster: None };
         match (sentinel, cluster, address) {

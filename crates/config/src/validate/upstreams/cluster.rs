@@ -25,25 +25,6 @@ const NODES: Kind = Kind {
     file: "write host:port: nodes and what they announce have hosts and ports",
 };
 
-/// The variable that lets a build for tests use clusters, of which this version serves no commands yet.
-const UNFINISHED: &str = "PORTCULLIS_UNFINISHED_CLUSTER";
-
-/// Whether this version serves commands from a cluster.
-fn is_served() -> bool {
-    cfg!(test) || (cfg!(debug_assertions) && std::env::var_os(UNFINISHED).is_some())
-}
-
-/// Notes that this version cannot serve a cluster.
-pub(super) fn refuse(place: &Position, scope: &mut Scope) {
-    if !is_served() {
-        scope.problems.error(
-            place,
-            "'cluster' is not yet supported: this version serves no commands from a cluster",
-            "write address: host:port, or sentinel: {master: NAME, nodes: [host:port]}",
-        );
-    }
-}
-
 /// Reads `cluster` and `translate` of an upstream.
 pub(super) fn read(node: &Node, translate: Option<&Node>, scope: &mut Scope) -> Option<Arc<Cluster>> {
     let translate =

@@ -3,9 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use portcullis_config::tls::ClientTls;
 use portcullis_session::cluster::{Map, Node, NodeIndex};
-use rustls::pki_types::ServerName;
 
 use super::{Place, Sockets, is_same_server};
 
@@ -60,24 +58,9 @@ impl ClusterView {
         Some(&self.state(node)?.place)
     }
 
-    /// Returns the sockets of a node. Empty if the map has no such node, or if its name has no address yet.
-    #[cfg_attr(not(test), expect(dead_code, reason = "sessions use the whole place"))]
-    pub(crate) fn places(&self, node: NodeIndex) -> &[SocketAddr] {
-        match self.place(node).map(|place| &place.sockets) {
-            Some(Sockets::Tcp(sockets)) => sockets,
-            _ => &[],
-        }
-    }
-
     /// Returns whether commands for this node fail at once, because it does not answer the watcher either.
     pub(crate) fn is_down(&self, node: NodeIndex) -> bool {
         self.state(node).is_some_and(|state| state.is_down)
-    }
-
-    /// Returns the name that the certificate of a node must have. `None`: no name is known.
-    #[cfg_attr(not(test), expect(dead_code, reason = "sessions use the whole place"))]
-    pub(crate) fn server_name(&self, node: NodeIndex, tls: &ClientTls) -> Option<ServerName<'static>> {
-        tls.name_of(&self.place(node)?.address)
     }
 
     /// Returns whether a node has this socket.

@@ -1,4 +1,5 @@
 use portcullis_session::cluster::{Announced, Endpoint, Role};
+use rustls::pki_types::ServerName;
 
 use super::super::tests::{socket, upstream, upstream_with};
 use super::super::{Leaving, View};
@@ -17,6 +18,14 @@ fn map(last: Option<&Map>, ids: &[&str]) -> Arc<Map> {
     Arc::new(Map::make(last, 1, &nodes, |_| Some(0)).expect("a map"))
 }
 
+/// Returns the sockets of a node that are known.
+fn sockets(view: &ClusterView, node: NodeIndex) -> &[SocketAddr] {
+    match view.place(node).map(|place| &place.sockets) {
+        Some(Sockets::Tcp(sockets)) => sockets,
+        _ => &[],
+    }
+}
+
 /// Returns a node at its own address, or at none if its id is a name.
 fn state(node: &Node) -> NodeState {
     let address = portcullis_config::Address::Host { host: node.id().to_owned(), port: 6379 };
@@ -33,9 +42,9 @@ fn each_node_has_its_sockets() {
     let view = ClusterView::new(Arc::clone(&map), Condition::Ok, state);
     let (first, second, named) =
         (index(&map, "192.0.2.1"), index(&map, "192.0.2.2"), index(&map, "node.example"));
-    assert_eq!(view.places(first), [socket("192.0.2.1:6379")]);
-    assert_eq!(view.places(second), [socket("192.0.2.2:6379")]);
-    assert!(view.places(named).is_empty(), "the name has not been looked up");
+    assert_eq!(sockets(&view, first), [socket("192.0.2.1:6379")]);
+    assert_eq!(sockets(&view, second), [socket("192.0.2.2:6379")]);
+    assert!(sockets(&view, named).is_empty(), "the name has not been looked up");
     assert_eq!([first, second, named].map(|node| view.is_down(node)), [false, true, false]);
     assert!(view.has(socket("192.0.2.2:6379")) && !view.has(socket("192.0.2.3:6379")));
     assert_eq!(view.map().owner(16383), Some(first));
@@ -48,7 +57,7 @@ fn a_node_of_another_map_has_no_place() {
     let second = map(Some(&first), &["192.0.2.2"]);
     let view = ClusterView::new(Arc::clone(&second), Condition::Ok, state);
     let gone = index(&first, "192.0.2.1");
-    assert!(view.places(gone).is_empty() && view.place(gone).is_none() && !view.is_down(gone));
+    assert!(view.place(gone).is_none() && !view.is_down(gone));
     assert!(view.is_down(index(&second, "192.0.2.2")));
 }
 
@@ -82,6 +91,7 @@ fn the_certificate_of_a_node_has_its_host() {
     let view = ClusterView::new(Arc::clone(&map), Condition::Ok, state);
     for name in ["192.0.2.1", "node.example"] {
         let expected = ServerName::try_from(name).expect("a name");
-        assert_eq!(view.server_name(index(&map, name), tls), Some(expected));
+        let place = view.place(index(&map, name)).expect("the node is in the map");
+        assert_eq!(tls.name_of(&place.address), Some(expected));
     }
 }
