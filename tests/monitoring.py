@@ -20,7 +20,8 @@ import urllib.request
 
 TOP = pathlib.Path(__file__).resolve().parent.parent
 DASHBOARD = TOP / "deploy/grafana/portcullis.json"
-PAGE = TOP / "docs/monitoring.md"
+DOCS = TOP / "docs"
+PAGE = DOCS / "monitoring.md"
 ALERTS = TOP / "deploy/prometheus/alerts.yaml"
 # Grafana's variables, as a dashboard of the last minute has them.
 VARIABLES = {"$__rate_interval": "10s", "$__range": "1m", "$instance": ".*", "$listener": ".*", "$upstream": ".*"}
@@ -123,7 +124,7 @@ def filled(expression):
 
 
 def expressions():
-    """Returns the expressions of the dashboard, each with the title of its panel."""
+    """Returns the expressions of the dashboard and of the pages, each with the title of its panel or its page."""
     dashboard = json.loads(DASHBOARD.read_text())
     found = [(panel["title"], filled(target["expr"])) for panel in dashboard["panels"] for target in panel.get("targets", [])]
     found += [(f"annotation {note['name']}", filled(note["expr"])) for note in dashboard["annotations"]["list"]]
@@ -131,6 +132,9 @@ def expressions():
         if variable["type"] == "query":
             series = re.fullmatch(r"label_values\((.*), (\w+)\)", variable["query"]["query"])
             found.append((f"variable {variable['name']}", f"group by ({series[2]}) ({filled(series[1])})"))
+    for page in sorted(DOCS.rglob("*.md")):
+        blocks = re.findall(r"^```promql\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+        found += [(page.name, filled(block.strip().replace("[5m]", "[10s]"))) for block in blocks]
     return found
 
 
@@ -171,7 +175,7 @@ def check_dashboard(prometheus):
                 del missing[(title, expression)]
     if missing:
         sys.exit("no series for:\n" + "\n".join(f"  {title}: {expression}" for title, expression in missing))
-    print(f"ok: each of the {count} expressions of the dashboard has series")
+    print(f"ok: each of the {count} expressions of the dashboard and of the pages has series")
 
 
 def check_names(admin):

@@ -88,12 +88,13 @@ pub(super) fn page(name: &str) -> String {
 }
 
 /// The pages whose commands the tests below run.
-const RUN: [&str; 7] = [
+const RUN: [&str; 8] = [
     "README.md",
     "docs/operations.md",
     "docs/configuration.md",
     "docs/high-availability.md",
     "docs/migration.md",
+    "docs/sizing.md",
     "docs/tls.md",
     "docs/troubleshooting.md",
 ];
@@ -307,6 +308,26 @@ fn commands_of_the_page_on_operations_work() {
         }
     }
     assert!(ran > 10, "{ran}");
+}
+
+/// The page on sizing reads counters of a running proxy.
+#[test]
+fn the_counters_of_the_page_on_sizing_exist() {
+    let redis = Redis::plain();
+    let gate = Gate::before(&redis).start();
+    gate.connect().assert_reply("PING", "+PONG");
+    let page = page("docs/sizing.md");
+    let wanted = ["process_cpu_seconds_total ", "portcullis_commands_total{", "portcullis_clients{"];
+    let mut ran = 0;
+    for command in commands(&page).iter().filter(|command| command.starts_with("curl ")) {
+        let command = command.replace("127.0.0.1:9377", &gate.admin().to_string());
+        let printed = assert_works(&command, &shell(workshop().path(), &command, ""));
+        for name in wanted {
+            assert!(printed.lines().any(|line| line.starts_with(name)), "no {name}: {printed}");
+        }
+        ran += 1;
+    }
+    assert_eq!(ran, 1);
 }
 
 /// The configuration in which a command finds what it removes, and does not find what it adds.
