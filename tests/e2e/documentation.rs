@@ -2,6 +2,7 @@
 
 mod commands;
 mod log_lines;
+mod moves;
 mod pages;
 
 use std::fs;
