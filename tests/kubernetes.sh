@@ -29,6 +29,7 @@ main() {
     kustomize public-endpoint "$manifests/public-endpoint"
     kustomize sidecar "$manifests/sidecar"
     with_components
+    recipe
     chart
     sed 's/readOnlyRootFilesystem/readonlyRootFilesystem/' "$scratch/base.yaml" >"$scratch/wrong.yaml"
     ! validate "$scratch/wrong.yaml" || fail "the validator accepts an unknown field"
@@ -53,6 +54,19 @@ components:
   - $(realpath --relative-to="$scratch/components" "$manifests/autoscaling")
 YAML
     kustomize components "$scratch/components"
+}
+
+# The layer of docs/recipes/kubernetes.md, with the manifests where it expects them.
+recipe() {
+    local page=$top/docs/recipes/kubernetes.md file
+    mkdir "$scratch/layer"
+    ln -s "$top" "$scratch/portcullis"
+    for file in kustomization.yaml portcullis.yaml; do
+        awk -v mark="<!-- file: $file -->" '$0 == mark {found = 1; next} found && /^```/ {if (inside) exit; inside = 1; next} inside' \
+            "$page" >"$scratch/layer/$file"
+    done
+    kustomize recipe "$scratch/layer"
+    grep -q 'partner-b: ' "$scratch/recipe.yaml" || fail "the layer does not replace the configuration"
 }
 
 # The chart with its own values and one network, with everything switched on, and with mistakes.

@@ -167,7 +167,7 @@ fn the_page_on_migration_shows_real_output() {
 
 #[test]
 fn the_recipes_show_real_output() {
-    for recipe in ["jump-host", "cloud-redis", "connector"] {
+    for recipe in ["jump-host", "cloud-redis", "connector", "kubernetes"] {
         assert_shows_real_output(&format!("docs/recipes/{recipe}.md"));
     }
 }
