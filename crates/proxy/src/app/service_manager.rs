@@ -11,7 +11,7 @@ use std::process;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use rustix::time::{ClockId, clock_gettime};
+use sd_notify::NotifyState;
 
 use crate::control::report::Trigger;
 use crate::metrics::ReloadResult;
@@ -76,9 +76,12 @@ impl ServiceManager {
         if trigger == Trigger::Names {
             return;
         }
-        let now = clock_gettime(ClockId::Monotonic);
-        let micros = i128::from(now.tv_sec) * 1_000_000 + i128::from(now.tv_nsec) / 1_000;
-        self.send(&format!("RELOADING=1\nMONOTONIC_USEC={micros}"));
+        match NotifyState::monotonic_usec_now() {
+            Ok(now) => self.send(&format!("RELOADING=1\n{now}")),
+            Err(error) => {
+                tracing::warn!(%error, "cannot read the clock: the service manager is not told of this reload")
+            }
+        }
     }
 
     /// Tells that a reload has ended.
