@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use e2e::client::Client;
+use e2e::client::{Client, command};
 use e2e::{Cluster, Gate, eventually};
 
 /// Keys of the three masters at the beginning: slot 3300 is at node 0, 7365 at node 1, 11298 at node 2.
@@ -73,6 +73,24 @@ fn commands_without_keys_and_about_the_connection_are_answered() {
     assert!(client.call("HELLO 3").to_string().contains("standalone"));
     client.assert_reply("GET {b}none", "null");
     client.assert_reply("GET {d}none", "null");
+}
+
+/// Client libraries send HELLO and CLIENT SETINFO in one write. The commands after a login or a blocking command wait for
+/// its reply, and the proxy answers them then, although no byte of a node comes.
+#[test]
+fn commands_behind_one_that_is_waited_for_are_answered() {
+    let cluster = Cluster::builder().without_replicas().start();
+    let gate = started(&cluster);
+    for (first, reply) in [("HELLO 3", ""), ("BLPOP {b}list 0.2", "nil[]"), ("WATCH {b}key", "+OK")] {
+        let mut client = gate.connect();
+        let commands = [first, "CLIENT SETINFO LIB-NAME x", "MGET {b}key {c}key", "CLIENT SETNAME me"];
+        client.send_raw(&commands.iter().flat_map(|line| command(line)).collect::<Vec<u8>>());
+        let found = client.recv().to_string();
+        assert!(first.starts_with("HELLO") || found == reply, "{first}: {found}");
+        client.assert_recv("+OK");
+        client.assert_recv("-CROSSSLOT Keys in request don't hash to the same slot");
+        client.assert_recv("+OK");
+    }
 }
 
 #[test]

@@ -159,7 +159,10 @@ impl Relay {
         }
         match own.poll_fill(cx, &mut self.replies, &self.worker.resources.pool) {
             Poll::Pending => {
-                self.turn.upstream_is_dry();
+                // A cluster's lane answers some commands itself, as soon as it gets them: no event tells of that.
+                if own.many().is_none() {
+                    self.turn.upstream_is_dry();
+                }
                 Read::Nothing
             }
             Poll::Ready(Ok(n @ 1..)) => {
