@@ -1,5 +1,6 @@
 //! Upstreams that are clusters: real nodes, slots that move, and failovers.
 
 mod commands;
+mod redis_rs;
 mod scripted;
 mod watch;

@@ -1,6 +1,6 @@
 //! `present_as`: the server that clients see, and the addresses that they must not see.
 
-mod redis_rs;
+pub(crate) mod redis_rs;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::Command;

@@ -60,22 +60,21 @@ fn a_sentinel() {
 }
 
 /// A proxy that clients reach through a tap, which is the address that it announces.
-struct Tapped {
+pub(crate) struct Tapped {
     tap: Tap,
     _gate: Gate,
 }
 
 impl Tapped {
-    fn start(masters: &Masters, lines: &[&str], announced: Option<&Self>) -> Self {
+    pub(crate) fn start(gate: GateBuilder, announced: Option<&Self>) -> Self {
         let tap = Tap::reserve();
         let announced = announced.map_or_else(|| tap.address(), |other| other.tap.address());
-        let gate = masters.gate().listener("auth: trust").listener(&format!("announce: {announced}"));
-        let gate = lines.iter().copied().fold(gate, GateBuilder::listener).start();
+        let gate = gate.listener(&format!("announce: {announced}")).start();
         tap.open(gate.address());
         Self { tap, _gate: gate }
     }
 
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("redis://{}/", self.tap.address())
     }
 }
@@ -96,8 +95,9 @@ fn count(connection: &mut impl ConnectionLike, key: &str, acknowledged: &mut u64
 #[test]
 fn before_masters_that_move() {
     let masters = Masters::plain();
-    let data = Tapped::start(&masters, &[ALL], None);
-    let sentinel = Tapped::start(&masters, &["present_as: [sentinel]"], Some(&data));
+    let gate = || masters.gate().listener("auth: trust");
+    let data = Tapped::start(gate().listener(ALL), None);
+    let sentinel = Tapped::start(gate().listener("present_as: [sentinel]"), Some(&data));
     let mut plain = redis::Client::open(data.url()).expect("a URL").get_connection().expect("a connection");
     let mut cluster = ClusterClient::new([data.url()]).expect("a URL").get_connection().expect("a cluster");
     let mut sentinels = Sentinel::build(vec![sentinel.url()]).expect("a URL");
