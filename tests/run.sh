@@ -234,6 +234,15 @@ step_presented() {
     tests/clients/presented.sh
 }
 
+# Clients before a cluster, in plain and in cluster mode.
+step_cluster() {
+    if ! tests/clients/cluster.sh fetch; then
+        echo "NOT CHECKED: PyPI or npm cannot be reached; client libraries are NOT CHECKED"
+        return
+    fi
+    tests/clients/cluster.sh
+}
+
 # The status page in a real browser. If the libraries cannot be fetched, the step says NOT CHECKED.
 step_page() {
     if ! tests/clients/page.sh fetch; then

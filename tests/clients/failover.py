@@ -63,7 +63,7 @@ class Tap:
     def __init__(self, ports):
         port = b"(?:" + b"|".join(port.encode() for port in ports) + rb")(?=\D)"
         self.inner = re.compile(
-            rb"127\.0\.1\.\d|(?:port[=:]|[\d\]][:, ]|\$5\r\n)" + port + rb"|\$\d+\r\n[^\r\n]*\r\n:" + port)
+            rb"127\.0\.[12]\.\d|(?:port[=:]|[\d\]][:, ]|\$5\r\n)" + port + rb"|\$\d+\r\n[^\r\n]*\r\n:" + port)
         self.found, self.read = [], 0
 
     async def serve(self, client_reader, client_writer, to):

@@ -5,13 +5,14 @@ import assert from 'node:assert/strict';
 import {spawn} from 'node:child_process';
 import {once} from 'node:events';
 import {setTimeout as sleep} from 'node:timers/promises';
+import {fileURLToPath} from 'node:url';
 import {Cluster, Redis} from 'ioredis';
 import {createClient, createCluster, createSentinel} from 'redis';
 
-const host = process.argv[2];
-const port = Number(process.argv[3]);
+export const host = process.argv[2];
+export const port = Number(process.argv[3]);
 const sentinelPort = Number(process.argv[4] ?? port);
-const range = (n) => Array.from({length: n}, (_, i) => i);
+export const range = (n) => Array.from({length: n}, (_, i) => i);
 
 async function use(client, name) {
   await client.set(`${name}:a`, '1');
@@ -63,7 +64,7 @@ async function nodeCluster() {
 }
 
 // Counts up with one client, without a pause.
-class Counter {
+export class Counter {
   constructor(name, client) {
     Object.assign(this, {key: `counter:${process.pid}:${name}`, client, sent: 0, acknowledged: 0, errors: 0, stopping: false});
     this.ended = this.run();
@@ -85,7 +86,7 @@ class Counter {
 }
 
 // Waits until each client has counted on.
-async function counted(counters) {
+export async function counted(counters) {
   const goals = counters.map((counter) => counter.acknowledged + 20);
   const end = Date.now() + 20_000;
   while (counters.some((counter, n) => counter.acknowledged < goals[n])) {
@@ -134,11 +135,19 @@ async function failover() {
   console.log(`  acknowledged ${sum('acknowledged')} of ${sum('sent')} commands, ${sum('errors')} read an error`);
 }
 
-const parts = [ioredisStandalone, ioredisSentinel, ioredisCluster, nodeStandalone, nodeSentinel, nodeCluster];
-if (process.env.PLANNED_FAILOVER) parts.push(failover);
-for (const part of parts) {
-  const started = Date.now();
-  await part();
-  console.log(`${part.name}: passed, ${(Date.now() - started) / 1000} s`);
+// Runs one part after the other, and exits: some clients stay connected.
+export async function runAll(parts) {
+  for (const part of parts) {
+    const started = Date.now();
+    await part();
+    console.log(`${part.name}: passed, ${(Date.now() - started) / 1000} s`);
+  }
+  process.exit(0);
 }
-process.exit(0);
+
+// cluster.mjs uses the functions of this file.
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const parts = [ioredisStandalone, ioredisSentinel, ioredisCluster, nodeStandalone, nodeSentinel, nodeCluster];
+  if (process.env.PLANNED_FAILOVER) parts.push(failover);
+  await runAll(parts);
+}

@@ -17,6 +17,8 @@ set -euo pipefail
 
 presented_packages=(redis==8.1.0)
 presented_modules=(ioredis@6.0.0 redis@6.3.1)
+# Seconds that the clients of one library and run may take.
+longest=120
 
 presented_main() {
     local kinds=("$@") kind connections
@@ -38,8 +40,8 @@ before_standalone() {
     gate_port=$(free_port)
     sentinel_port=$(free_port)
     start_presented "$1" "$gate_port" "$gate_port" "$sentinel_port" "address: \"127.0.0.1:$redis_port\""
-    run_presented "$1" "$gate_port"
-    run_presented "$1-sentinel" "$gate_port" "$sentinel_port"
+    run_scripts presented "$1" "$gate_port"
+    run_scripts presented "$1-sentinel" "$gate_port" "$sentinel_port"
     stop_all
 }
 
@@ -59,8 +61,8 @@ before_masters() {
     wait_for "$gate_port" "the tap"
     wait_for "$sentinel_port" "the tap"
     export PLANNED_FAILOVER="python3 $top/tests/clients/failover.py failover $sentinels"
-    run_presented "$run" "$gate_port"
-    run_presented "$run-sentinel" "$gate_port" "$sentinel_port"
+    run_scripts presented "$run" "$gate_port"
+    run_scripts presented "$run-sentinel" "$gate_port" "$sentinel_port"
     unset PLANNED_FAILOVER
     kill "$tap"
     wait "$tap" || fail "clients read inner addresses, see above"
@@ -93,15 +95,17 @@ fetch_presented() {
     (cd "$work/packages-presented" && npm install --silent --no-audit --no-fund --no-save "${presented_modules[@]}")
 }
 
-run_presented() {
-    local run=$1
-    shift
+# run_scripts NAME RUN PORT...: NAME.py and NAME.mjs as clients of these ports.
+run_scripts() {
+    local name=$1 run=$2
+    shift 2
+    local log=$work/$name-$run.log
     echo "$run:"
-    cp "$top/tests/clients/presented.mjs" "$work/packages-presented/"
-    if ! PYTHONDONTWRITEBYTECODE=1 timeout 120 "$presented_python" "$top/tests/clients/presented.py" 127.0.0.1 "$@" 2>"$work/presented-$run.log" ||
-        ! timeout 120 node "$work/packages-presented/presented.mjs" 127.0.0.1 "$@" 2>>"$work/presented-$run.log"; then
-        tail -n 40 "$work/presented-$run.log" >&2
-        fail "clients of a listener that presents itself, $run: see $work/presented-$run.log"
+    cp "$top"/tests/clients/{presented,cluster}.mjs "$work/packages-presented/"
+    if ! PYTHONDONTWRITEBYTECODE=1 timeout "$longest" "$presented_python" "$top/tests/clients/$name.py" 127.0.0.1 "$@" 2>"$log" ||
+        ! timeout "$longest" node "$work/packages-presented/$name.mjs" 127.0.0.1 "$@" 2>>"$log"; then
+        tail -n 40 "$log" >&2
+        fail "clients of a listener that presents itself, $run: see $log"
     fi
 }
 
@@ -122,4 +126,5 @@ YAML
     wait_for "$3" "the gate, see $state/gate.log"
 }
 
-presented_main "$@"
+# cluster.sh uses the functions of this file.
+[ "${BASH_SOURCE[0]}" != "$0" ] || presented_main "$@"
