@@ -25,17 +25,20 @@ impl Answer {
             if flags.contains(&"myself") {
                 self.myself = Some(id.into());
             }
-            let role = if flags.contains(&"master") { Role::Master } else { Role::Replica };
+            let slots: Vec<&str> = words.skip(5).collect();
+            // A replica has taken its place. It hears of that when it answers again, and is then a replica.
+            let is_replaced = flags.contains(&"fail") && slots.is_empty();
+            let is_master = flags.contains(&"master") && !is_replaced;
             let index = self.node(id)?;
             let prefers_names = self.prefers_names();
             let Some(node) = self.nodes.get_mut(index) else { return Err(FORM) };
             let (ip, hostname) = addresses(place, asked)?;
             let address = if prefers_names { hostname.clone().or_else(|| ip.clone()) } else { ip.clone() };
-            node.role = role;
+            node.role = if is_master { Role::Master } else { Role::Replica };
             node.address = node.address.take().or(address);
             node.add_name(ip);
             node.add_name(hostname);
-            node.migrating = words.skip(5).filter_map(migrating).collect();
+            node.migrating = slots.into_iter().filter_map(migrating).collect();
         }
         Ok(())
     }

@@ -171,3 +171,26 @@ fn faults() {
         assert_eq!(read("*0", Some(nodes), None), Err(AnswerFault::Form("CLUSTER NODES")), "{nodes}");
     }
 }
+
+/// CLUSTER NODES names a master that was replaced after it failed as a master, until it answers again.
+#[test]
+fn a_master_that_failed_and_lost_its_slots_is_none() {
+    let slots = format!("*1 *3 :0 :16383 {}", node("$9 127.0.0.1", 23001, FIRST, "*0"));
+    let of = |line: &str| {
+        let nodes = format!(
+            "{FIRST} 127.0.0.1:23001@1 myself,master - 0 0 1 connected 0-16383\n\
+             {SECOND} 127.0.0.1:23002@1 {line}\n"
+        );
+        let answer = read(&slots, Some(&nodes), None).expect("an answer");
+        answer.node_with(SECOND).expect("the node is named").role
+    };
+    assert_eq!(of("master,fail - 0 0 2 disconnected"), Role::Replica);
+    for line in [
+        "master - 0 0 2 connected",
+        "master,fail? - 0 0 2 disconnected",
+        "master,fail - 0 0 2 disconnected 7",
+        "master,fail - 0 0 2 disconnected [7->-147945ce0d6233ec440450935d6370ec421bea76]",
+    ] {
+        assert_eq!(of(line), Role::Master, "{line}");
+    }
+}
