@@ -32,6 +32,8 @@ pub(crate) enum Hint {
     Moved = 32,
     /// A node of a cluster says CLUSTERDOWN, or a slot has no owner.
     Clusterdown = 64,
+    /// A node of a cluster takes longer than a second for one command.
+    Slow = 128,
 }
 
 /// A MOVED that a session has read from a node of a cluster.
@@ -91,7 +93,8 @@ impl Hints {
         self.give(Hint::Moved);
     }
 
-    /// Gives a hint about a node of a cluster: [`Hint::Refused`], or [`Hint::Silent`] after a second without an answer.
+    /// Gives a hint about a node of a cluster: [`Hint::Refused`], [`Hint::Slow`], or [`Hint::Silent`] after a second
+    /// without an answer.
     pub(crate) fn give_about(&self, node: NodeIndex, hint: Hint) {
         if let Ok(mut about) = self.about.try_lock()
             && about.failing.len() < MAX_KEPT

@@ -156,8 +156,8 @@ impl Target {
         self.hints.give_moved(moved);
     }
 
-    /// Tells the watcher of a cluster that a node refuses connections ([`Hint::Refused`]), or has not answered for a second
-    /// ([`Hint::Silent`]).
+    /// Tells the watcher of a cluster that a node refuses connections ([`Hint::Refused`]), takes long for a command
+    /// ([`Hint::Slow`]), or has not answered for a second ([`Hint::Silent`]).
     pub(crate) fn hint_about(&self, node: NodeIndex, hint: Hint) {
         self.hints.give_about(node, hint);
     }

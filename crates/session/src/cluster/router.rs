@@ -99,6 +99,8 @@ pub struct Router {
     front: Front,
     /// The time of the last change of the front.
     front_since: Tick,
+    /// Whether the watcher was told that the front takes long.
+    is_slow_told: bool,
     /// Whether the newest command was sent when nothing was pending, so that its reply does not wait for others.
     is_alone: bool,
     incoming: Incoming,
@@ -209,6 +211,7 @@ impl Router {
             apart: VecDeque::new(),
             front: Front::Ordered,
             front_since: Tick::default(),
+            is_slow_told: false,
             is_alone: false,
             incoming: Incoming::new(settings.held_command),
             identity: Identity::default(),
@@ -235,6 +238,7 @@ impl Router {
         self.adopt();
         self.go_on(now);
         self.leave_unreached(now);
+        self.tell_slow(now);
         let superfluous = self.legs.superfluous(now);
         for leg in superfluous {
             if !self.is_needed(leg) {
@@ -253,9 +257,11 @@ impl Router {
         [step, owner, self.legs.due()].into_iter().flatten().min()
     }
 
-    /// Returns the time at which an idle leg is closed.
+    /// Returns the time at which [`Router::advance`] closes an idle leg, or says that a node takes long. It may be called
+    /// a little later.
     pub fn idle_due(&self) -> Option<Tick> {
-        self.legs.idle_due()
+        let slow = self.slow_node().map(|_| self.front_since.after(PATIENCE));
+        [self.legs.idle_due(), slow].into_iter().flatten().min()
     }
 
     /// Returns the origin of the next bytes for the client.
@@ -474,6 +480,26 @@ impl Router {
         self.incoming.leg_lost(index);
     }
 
+    /// Returns the node of the front, unless the watcher was told of it or the command may block.
+    fn slow_node(&self) -> Option<NodeIndex> {
+        let blocks = self.apart.front().is_some_and(|apart| apart.kind == Kind::Blocking);
+        match self.turn() {
+            Turn::Leg(leg) if !self.is_slow_told && !blocks => self.legs.get(leg).map(|leg| leg.node),
+            _ => None,
+        }
+    }
+
+    /// Tells the watcher of a node that takes long for the front. If the node has stopped, the replies that it owes never
+    /// come, and no other command shows it.
+    fn tell_slow(&mut self, now: Tick) {
+        if self.front_since.after(PATIENCE) <= now
+            && let Some(node) = self.slow_node()
+        {
+            self.hints.slow = Some(node);
+            self.is_slow_told = true;
+        }
+    }
+
     /// Returns the leg for a node, which is added if there is none. `None`: there is no room for another leg now.
     fn leg_for(&mut self, node: NodeIndex, is_side: bool, now: Tick) -> Option<LegIndex> {
         if let Some(leg) = self.legs.of(node, is_side) {
@@ -545,7 +571,7 @@ impl Router {
 
     /// Records progress of the front.
     fn moved(&mut self, now: Tick) {
-        self.front_since = now;
+        (self.front_since, self.is_slow_told) = (now, false);
         if self.maps.is_waiting() {
             self.adopt();
         }

@@ -387,7 +387,9 @@ impl ManyLane {
         if let Some((slot, from, to)) = hints.moved {
             self.target.hint_moved(Moved { slot, from, to });
         }
-        for (node, hint) in [(hints.refused, Hint::Refused), (hints.silent, Hint::Silent)] {
+        for (node, hint) in
+            [(hints.refused, Hint::Refused), (hints.silent, Hint::Silent), (hints.slow, Hint::Slow)]
+        {
             if let Some(node) = node {
                 self.target.hint_about(node, hint);
             }

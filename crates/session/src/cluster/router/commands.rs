@@ -447,8 +447,9 @@ impl Router {
 
     /// Finds the leg to a node.
     fn leg_to(&mut self, node: NodeIndex, now: Tick) -> Placed {
-        let has_leg = self.legs.of(node, false).is_some();
-        if !has_leg && self.maps.is_down(node) {
+        let leg = self.legs.of(node, false).and_then(|leg| self.legs.get(leg));
+        // Where replies are pending, the command waits behind them in any case.
+        if self.maps.is_down(node) && leg.is_none_or(|leg| leg.pending() == 0) {
             self.answer(Cow::Owned(unavailable(&self.upstream, Unavailable::Timeout)), now);
             return Placed::Answered;
         }

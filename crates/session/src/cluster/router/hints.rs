@@ -23,6 +23,8 @@ pub struct Hints {
     pub refused: Option<NodeIndex>,
     /// The node that has not answered for a second.
     pub silent: Option<NodeIndex>,
+    /// The node that takes longer than a second for one command. It may be busy with the command.
+    pub slow: Option<NodeIndex>,
 }
 
 impl Hints {

@@ -362,3 +362,47 @@ fn a_long_pipeline_over_three_nodes_costs_little() {
     assert!(scene.router.is_settled());
     assert!(scene.router.held() < 16 * 1024, "{}", scene.router.held());
 }
+
+/// A node that has stopped keeps its connections open, so nothing else shows that it is gone.
+#[test]
+fn the_watcher_hears_of_a_node_that_takes_long() {
+    let mut scene = Scene::new();
+    let slow = |scene: &mut Scene| scene.router.take_hints().slow.map(crate::cluster::NodeIndex::number);
+    scene.send("GET key");
+    scene.wait(999);
+    assert_eq!((slow(&mut scene), scene.router.idle_due()), (None, Some(Tick::from_nanos(1_001_000_000))));
+    scene.wait(1);
+    assert_eq!(slow(&mut scene), Some(owner("key")));
+    scene.wait(5000);
+    assert_eq!(slow(&mut scene), None, "it is told once for each command");
+    scene.answer("$1\r\nx\r\n");
+    scene.send("GET key");
+    scene.wait(1000);
+    assert_eq!(slow(&mut scene), Some(owner("key")));
+    scene.answer("$1\r\nx\r\n");
+    scene.send("BLPOP key 0");
+    scene.wait(5000);
+    assert_eq!(slow(&mut scene), None, "the command may block");
+}
+
+#[test]
+fn an_idle_connection_to_a_node_that_is_down_gets_no_command() {
+    let mut scene = Scene::new();
+    scene.send("GET key");
+    scene.answer("$1\r\nx\r\n");
+    scene.got();
+    let down: Vec<_> = scene
+        .map
+        .nodes()
+        .iter()
+        .map(crate::cluster::Node::index)
+        .filter(|node| node.number() == owner("key"))
+        .collect();
+    let map = Arc::new(scene.map.clone());
+    scene.router.set_map(&map, &down, scene.now());
+    scene.send("GET key");
+    assert_eq!(scene.got(), "-ERR portcullis: upstream 'main' unavailable (timeout)\r\n");
+    scene.router.set_map(&map, &[], scene.now());
+    scene.send("GET key");
+    assert_eq!(scene.answer("$1\r\ny\r\n"), owner("key"));
+}
