@@ -4,6 +4,9 @@ use portcullis_resp::slot::SLOTS;
 
 use super::endpoint::Endpoint;
 
+/// The slot of a redirect that names none. It is the slot of no command, so the redirect is not followed.
+const NO_SLOT: u16 = SLOTS;
+
 /// What a node of a cluster says in place of a reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Redirect {
@@ -30,7 +33,7 @@ pub enum Target {
 
 impl Redirect {
     /// Reads an error line, with its type byte and with or without its CR and LF. `asked` is the host of the node that
-    /// sent it. Returns `None` for any other error.
+    /// sent it. Returns `None` for any other error. A redirect without a slot has one that no command has.
     pub fn read(line: &[u8], asked: &str) -> Option<Self> {
         let line = std::str::from_utf8(line).ok()?.strip_prefix('-')?.trim_end_matches(['\r', '\n']);
         let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
@@ -38,8 +41,8 @@ impl Redirect {
             "TRYAGAIN" => Some(Self::TryAgain),
             "CLUSTERDOWN" => Some(Self::ClusterDown),
             "MOVED" | "ASK" => {
-                let (slot, target) = rest.split_once(' ')?;
-                let slot = slot.parse().ok().filter(|slot| *slot < SLOTS)?;
+                let (slot, target) = rest.split_once(' ').unwrap_or((rest, ""));
+                let slot = slot.parse().ok().filter(|slot| *slot < SLOTS).unwrap_or(NO_SLOT);
                 let target = Endpoint::parse(target, asked).map_or(Target::Unknown, Target::Node);
                 Some(if word == "ASK" { Self::Ask(slot, target) } else { Self::Moved(slot, target) })
             }

@@ -33,11 +33,6 @@ fn the_lines_of_servers() {
 #[test]
 fn lines_that_are_no_redirects() {
     let lines = [
-        "-MOVED",
-        "-MOVED 1",
-        "-MOVED x 127.0.0.1:1",
-        "-MOVED 16384 127.0.0.1:1",
-        "-MOVED -1 127.0.0.1:1",
         "-MOVEDX 1 127.0.0.1:1",
         "-ERR MOVED 1 127.0.0.1:1",
         "+MOVED 1 127.0.0.1:1",
@@ -60,4 +55,17 @@ fn an_address_that_is_none_leads_to_the_next_map() {
             "{address}"
         );
     }
+}
+
+/// No server sends such a line, but a script can. It must not reach a client: it may have an address.
+#[test]
+fn a_redirect_without_its_form_is_one_that_cannot_be_followed() {
+    for rest in ["", " x 127.0.0.1:1", " 16384 127.0.0.1:1", " -1 127.0.0.1:1", "  127.0.0.1:1"] {
+        let (slot, target) = match read(&format!("-MOVED{rest}")) {
+            Some(Redirect::Moved(slot, target)) => (slot, target),
+            other => panic!("{rest}: {other:?}"),
+        };
+        assert!(slot >= portcullis_resp::slot::SLOTS, "{rest}: {target:?}");
+    }
+    assert_eq!(read("-ASK 1"), Some(Redirect::Ask(1, Target::Unknown)));
 }

@@ -143,7 +143,8 @@ impl Router {
             }
             Kind::Plain | Kind::Script | Kind::Blocking | Kind::Watch | Kind::Opening => {}
         }
-        if redirect == Redirect::TryAgain && self.has_later_of_slot(leg) {
+        // A script that has run can return a TRYAGAIN of its own.
+        if redirect == Redirect::TryAgain && (kind == Kind::Script || self.has_later_of_slot(leg)) {
             return false;
         }
         let is_fresh = matches!(self.front, Front::Again(_)) || self.is_alone;

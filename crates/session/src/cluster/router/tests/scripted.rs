@@ -406,3 +406,16 @@ fn an_idle_connection_to_a_node_that_is_down_gets_no_command() {
     scene.send("GET key");
     assert_eq!(scene.answer("$1\r\ny\r\n"), owner("key"));
 }
+
+/// A script can return any error after it has run.
+#[test]
+fn a_script_that_says_tryagain_is_not_sent_again() {
+    let mut scene = Scene::new();
+    scene.router.send(&frame("EVAL x 1 key"), scene.now(), true);
+    scene.go();
+    scene.answer("-TRYAGAIN later\r\n");
+    assert_eq!(scene.got(), "-TRYAGAIN later\r\n");
+    scene.send("GET key");
+    assert_eq!(scene.answer("$1\r\nx\r\n"), owner("key"));
+    assert_eq!(scene.got(), "$1\r\nx\r\n");
+}
