@@ -1,6 +1,10 @@
 //! Upstreams that are clusters: real nodes, slots that move, and failovers.
 
 mod commands;
+mod faults;
+mod load;
+mod logins;
+mod lying;
 mod redis_rs;
 mod scripted;
 mod watch;

@@ -1,7 +1,9 @@
 //! A cluster of three masters and three replicas. Each node has a loopback address of its own, which differs from the
 //! proxy's: a test can search what a client reads for the addresses behind the proxy.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+mod resharding;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::certificates::{Authority, Leaf, Pair};
 use crate::client::Client;
@@ -31,9 +33,20 @@ pub struct ClusterBuilder {
     lines: Vec<String>,
     tls: Option<(Pair, String)>,
     replicas: bool,
+    is_ipv6: bool,
 }
 
 impl ClusterBuilder {
+    /// Lets all nodes listen on ::1.
+    pub const fn ipv6(mut self) -> Self {
+        self.is_ipv6 = true;
+        self
+    }
+
+    fn ip(&self, number: u8) -> IpAddr {
+        if self.is_ipv6 { Ipv6Addr::LOCALHOST.into() } else { ip(number) }
+    }
+
     /// Allows TCP only with TLS, for clients and between nodes. The certificate has all addresses.
     pub fn tls(mut self) -> Self {
         let authority = Authority::new("nodes");
@@ -118,7 +131,7 @@ struct Node {
 
 impl Cluster {
     pub fn builder() -> ClusterBuilder {
-        ClusterBuilder { password: None, lines: Vec::new(), tls: None, replicas: true }
+        ClusterBuilder { password: None, lines: Vec::new(), tls: None, replicas: true, is_ipv6: false }
     }
 
     /// Starts three masters and three replicas without passwords. Node 3 is the replica of node 0, and so on.
@@ -162,6 +175,10 @@ impl Cluster {
         self.node(index).address()
     }
 
+    fn ip(&self, index: usize) -> IpAddr {
+        self.builder.ip(u8::try_from(index).expect("few nodes"))
+    }
+
     pub fn id(&self, index: usize) -> &str {
         &self.nodes[index].id
     }
@@ -176,12 +193,13 @@ impl Cluster {
         let index = self.nodes.len();
         let number = u8::try_from(index).expect("few nodes");
         assert!(number < MOST, "a certificate has {MOST} addresses");
+        let ip = self.builder.ip(number);
         let mut builder = Redis::builder()
-            .at(ip(number))
+            .at(ip)
             .line("cluster-enabled yes\ncluster-node-timeout 1000\nrepl-diskless-sync-delay 0")
             // A replica that moves to another master by itself would surprise a test.
             .line("cluster-allow-replica-migration no")
-            .line(&format!("cluster-announce-ip {}", ip(number)));
+            .line(&format!("cluster-announce-ip {ip}"));
         if let Some(password) = &self.builder.password {
             builder = builder.password(password).line(&format!("masterauth {password}"));
         }
@@ -297,9 +315,8 @@ impl Cluster {
         if keys.is_empty() {
             return 0;
         }
-        let address = self.address(to).to_string();
-        let (host, port) = address.split_once(':').expect("an IPv4 address with a port");
-        let mut command = vec!["MIGRATE", host, port, "", "0", "5000"];
+        let (host, port) = (self.ip(to).to_string(), self.address(to).port().to_string());
+        let mut command = vec!["MIGRATE", &host, &port, "", "0", "5000"];
         command.extend(self.builder.password.iter().flat_map(|password| ["AUTH", password]));
         command.push("KEYS");
         command.extend(keys.iter().map(String::as_str));
@@ -354,8 +371,8 @@ impl Cluster {
     }
 
     fn meet(&self, known: usize, new: usize) {
-        let address = self.address(new).to_string().replace(':', " ");
-        assert_eq!(self.call(known, &format!("CLUSTER MEET {address}")), "OK");
+        let (ip, port) = (self.ip(new), self.address(new).port());
+        assert_eq!(self.call(known, &format!("CLUSTER MEET {ip} {port}")), "OK");
     }
 
     fn replicate(&self, replica: usize, master: usize) {

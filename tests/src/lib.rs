@@ -7,6 +7,7 @@
 pub mod certificates;
 pub mod client;
 pub mod cluster;
+pub mod cluster_writers;
 pub mod fake;
 pub mod fake_sentinel;
 pub mod gate;
@@ -32,6 +33,7 @@ pub mod writers;
 pub use certificates::{Authority, Leaf, Openssl, Pair};
 pub use client::Client;
 pub use cluster::Cluster;
+pub use cluster_writers::{ClusterWriters, ClusterWritten, Stored};
 pub use fake::{Answer, Fake};
 pub use fake_sentinel::FakeSentinel;
 pub use gate::{Gate, GateBuilder};

@@ -6,13 +6,13 @@ use e2e::client::{Client, command};
 use e2e::{Cluster, Gate, eventually};
 
 /// Keys of the three masters at the beginning: slot 3300 is at node 0, 7365 at node 1, 11298 at node 2.
-const KEYS: [&str; 3] = ["{b}key", "{c}key", "{d}key"];
-const SLOT_OF_B: u16 = 3300;
+pub(super) const KEYS: [&str; 3] = ["{b}key", "{c}key", "{d}key"];
+pub(super) const SLOT_OF_B: u16 = 3300;
 
 /// Longer than a pipeline needs, and shorter than the time for which a test waits.
 const PIPELINE: usize = 3000;
 
-fn started(cluster: &Cluster) -> Gate {
+pub(super) fn started(cluster: &Cluster) -> Gate {
     let gate = cluster.gate().start();
     eventually("the proxy knows the cluster", || (gate.get("/ready").0 == 200).then_some(()));
     gate
