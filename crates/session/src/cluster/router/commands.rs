@@ -267,6 +267,10 @@ impl Router {
     fn long_command(&mut self, command: Command<'_>, now: Tick) -> Long {
         let class = class_of(&command);
         let is_too_long = command.frame.len() >= self.incoming.most_held;
+        if self.transaction.is_begun() && !is_too_long {
+            return Long::NeedMore;
+        }
+        let pending = self.order.len();
         let slot = match (class, command.slot()) {
             (Class::Refused(_) | Class::Subscription(_), _) | (_, CommandSlot::Several) => None,
             (Class::Keyed | Class::Script | Class::Any | Class::Publish, CommandSlot::One(slot)) => {
@@ -291,7 +295,6 @@ impl Router {
             },
             None => None,
         };
-        let pending = self.order.len();
         let writes = command.writes();
         let speaks = matches!(class, Class::Script | Class::Publish);
         if leg.is_some_and(|leg| speaks && self.legs.others_owe_write(leg)) {
@@ -306,6 +309,7 @@ impl Router {
             self.incoming.rest = Rest::Sent(leg);
         } else {
             self.incoming.rest = Rest::Discarded;
+            self.transaction.spoil();
             self.refuse_long(&command, class, pending, now);
         }
         self.go_on_with_frame(command.frame);

@@ -75,7 +75,8 @@ impl Transaction {
         *self = Self::default();
     }
 
-    fn spoil(&mut self) {
+    /// Records that a command was refused. EXEC then fails, as on one Redis.
+    pub(super) fn spoil(&mut self) {
         match &mut self.state {
             State::Held { is_spoilt, .. } | State::Running { is_spoilt, .. } => *is_spoilt = true,
             State::None => {}

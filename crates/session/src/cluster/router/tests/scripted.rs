@@ -419,3 +419,47 @@ fn a_script_that_says_tryagain_is_not_sent_again() {
     assert_eq!(scene.answer("$1\r\nx\r\n"), owner("key"));
     assert_eq!(scene.got(), "$1\r\nx\r\n");
 }
+
+/// Sends the frame of `SET key VALUE` with a value of this length in pieces that a socket gives.
+fn send_long(scene: &mut Scene, key: &str, length: usize) {
+    let bytes = frame(&format!("SET {key} {}", "v".repeat(length)));
+    for piece in bytes.chunks(4096) {
+        let mut at = 0;
+        while at < piece.len() {
+            at += scene.router.send(&piece[at..], scene.now(), true);
+            scene.go();
+        }
+    }
+}
+
+#[test]
+fn a_long_command_for_a_node_that_is_down_has_one_answer() {
+    let mut scene = Scene::new();
+    let down: Vec<_> = scene.map.nodes().iter().map(crate::cluster::Node::index).collect();
+    let map = Arc::new(scene.map.clone());
+    scene.router.set_map(&map, &down, scene.now());
+    send_long(&mut scene, "key", 100_000);
+    assert_eq!(scene.got(), "-ERR portcullis: upstream 'main' unavailable (timeout)\r\n");
+    scene.router.set_map(&map, &[], scene.now());
+    scene.send("GET key");
+    scene.answer("$1\r\nx\r\n");
+    assert_eq!(scene.got(), "$1\r\nx\r\n");
+}
+
+/// A command of a transaction may be longer than a frame that is kept.
+#[test]
+fn long_commands_of_a_transaction_are_queued_or_spoil_it() {
+    let mut scene = Scene::new();
+    scene.send("MULTI");
+    send_long(&mut scene, "key", 100_000);
+    scene.answer("+OK\r\n+QUEUED\r\n");
+    send_long(&mut scene, "key", 100_000);
+    scene.answer("+QUEUED\r\n");
+    assert_eq!(scene.got(), "+OK\r\n+QUEUED\r\n+QUEUED\r\n");
+    send_long(&mut scene, "key", 2 * HELD);
+    assert_eq!(scene.got(), "-ERR command too large to be checked\r\n");
+    scene.send("EXEC");
+    assert!(scene.take_written().ends_with("\r\n*1\r\n$7\r\nDISCARD\r\n"));
+    scene.answer("+OK\r\n");
+    assert!(scene.got().starts_with("-EXECABORT"));
+}
