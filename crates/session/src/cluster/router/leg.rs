@@ -199,6 +199,11 @@ impl Leg {
 
     /// Adds bytes of a command.
     pub(super) fn add(&mut self, bytes: &[u8]) {
+        // Where a node never takes everything, the bytes that it has taken must make room.
+        if self.out.len() + bytes.len() > self.out.capacity() && 2 * self.written >= self.out.len() {
+            self.out.drain(..self.written);
+            self.written = 0;
+        }
         self.out.extend_from_slice(bytes);
     }
 

@@ -463,3 +463,24 @@ fn long_commands_of_a_transaction_are_queued_or_spoil_it() {
     scene.answer("+OK\r\n");
     assert!(scene.got().starts_with("-EXECABORT"));
 }
+
+/// A node that always leaves some bytes unwritten must not make the buffer grow.
+#[test]
+fn bytes_that_were_written_make_room() {
+    let mut scene = Scene::new();
+    scene.send("GET key");
+    scene.answer("$1\r\nx\r\n");
+    let command = frame("GET key");
+    let leg = *scene.legs.keys().next().expect("a leg");
+    for number in 0..20_000 {
+        assert_eq!(scene.router.send(&command, scene.now(), true), command.len(), "{number}");
+        let unwritten = scene.router.bytes_for(leg).len();
+        scene.router.wrote(leg, unwritten.saturating_sub(100));
+        if number % 100 == 99 {
+            for _ in 0..100 {
+                assert_eq!(scene.router.receive(leg, b"$1\r\nx\r\n", scene.now()), Received::Pass(7));
+            }
+        }
+    }
+    assert!(scene.router.held() < 16 * 1024, "{}", scene.router.held());
+}
