@@ -5,6 +5,7 @@ mod faults;
 mod load;
 mod logins;
 mod lying;
+mod memory;
 mod redis_rs;
 mod scripted;
 mod watch;

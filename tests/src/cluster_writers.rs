@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::client::Client;
+use crate::client::{Client, command, encode};
 use crate::cluster::Cluster;
 use crate::random::Random;
 use crate::reply::Reply;
@@ -20,8 +20,12 @@ const BEFORE_RECONNECT: Duration = Duration::from_millis(20);
 /// machine, and replicas lag behind.
 const PACE: Duration = Duration::from_millis(5);
 
-/// The groups of commands that a writer sends before it reads: RPUSH, INCR, SET and GET of one hash tag each.
+/// The groups of commands that a writer sends before it reads: RPUSH, INCR, SET and GET of one hash tag each, see
+/// [`Form`].
 const DEPTH: usize = 12;
+
+/// The length of a long value in bytes. The proxy keeps no copy of a command with it, so it follows no redirect of it.
+const LONG: usize = 20_000;
 
 /// The number of list elements that are read at once.
 const CHUNK: usize = 10_000;
@@ -44,6 +48,21 @@ pub struct ClusterWritten {
     closed: u64,
     slowest: Duration,
 }
+
+/// The way in which the commands of a group are sent.
+#[derive(Clone, Copy, Debug)]
+enum Form {
+    Plain,
+    Transaction,
+    Script,
+}
+
+/// The form of a group, among which plain ones are frequent.
+const FORMS: [Form; 6] =
+    [Form::Plain, Form::Plain, Form::Plain, Form::Plain, Form::Transaction, Form::Script];
+
+const SCRIPT: &str = "return {redis.call('RPUSH',KEYS[1],ARGV[1]),redis.call('INCR',KEYS[2]),\
+                      redis.call('SET',KEYS[3],ARGV[2]),redis.call('GET',KEYS[3])}";
 
 /// The keys of one client with one hash tag.
 #[derive(Debug)]
@@ -114,44 +133,52 @@ impl ClusterWritten {
     fn write(&mut self, mut client: Client, random: &mut Random, acknowledged: &AtomicU64) -> Option<Client> {
         let number = self.number;
         let mut groups = Vec::new();
-        let mut commands = String::new();
+        let mut commands = Vec::new();
         for _ in 0..DEPTH {
             let place = random.below(self.keys.len());
             let keys = &mut self.keys[place];
             keys.sent += 1;
-            let (tag, value) = (&keys.tag, keys.sent);
-            commands += &format!(
-                "RPUSH {{{tag}}}list:{number} {value}\r\nINCR {{{tag}}}count:{number}\r\n\
-                 SET {{{tag}}}value:{number} {tag}={value}\r\nGET {{{tag}}}value:{number}\r\n"
-            );
-            groups.push((place, value));
+            let form = *random.pick(&FORMS);
+            let padding = if random.one_in(8) { "x".repeat(LONG) } else { String::new() };
+            let text = format!("{}={};{padding}", keys.tag, keys.sent);
+            form.write(&mut commands, &keys.names(number), keys.sent, &text);
+            groups.push((place, keys.sent, form));
         }
         let begun = Instant::now();
         // A part may have been sent even if writing fails.
-        let mut alive = client.try_send_raw(commands.as_bytes()).is_ok();
-        for (place, value) in groups {
-            alive = alive && self.read_group(&mut client, place, value, acknowledged).is_some();
+        let mut alive = client.try_send_raw(&commands).is_ok();
+        for (place, value, form) in groups {
+            let Some(replies) = alive.then(|| self.read_group(&mut client, form)).flatten() else {
+                alive = false;
+                break;
+            };
+            let keys = &mut self.keys[place];
+            match keys.take(&replies, value, self.may_lose) {
+                Ok(acks) => acknowledged.fetch_add(acks, Ordering::Relaxed),
+                Err(what) => panic!("client {number}, {what}: {value}, {form:?}, {replies:?}, {keys:?}"),
+            };
         }
         self.slowest = self.slowest.max(begun.elapsed());
         self.closed += u64::from(!alive);
         alive.then_some(client)
     }
 
-    /// Reads the replies to the commands of one group. `None`: the connection was closed.
-    fn read_group(
-        &mut self,
-        client: &mut Client,
-        place: usize,
-        value: u64,
-        acknowledged: &AtomicU64,
-    ) -> Option<()> {
-        let replies = [self.read(client)?, self.read(client)?, self.read(client)?, self.read(client)?];
-        let (number, keys) = (self.number, &mut self.keys[place]);
-        match keys.take(&replies, value, self.may_lose) {
-            Ok(acks) => acknowledged.fetch_add(acks, Ordering::Relaxed),
-            Err(what) => panic!("client {number}, {what}: {value}, {replies:?}, {keys:?}"),
-        };
-        Some(())
+    /// Reads the replies to RPUSH, INCR, SET and GET. `None`: the connection was closed.
+    fn read_group(&mut self, client: &mut Client, form: Form) -> Option<[Option<Reply>; 4]> {
+        if let Form::Plain = form {
+            return Some([self.read(client)?, self.read(client)?, self.read(client)?, self.read(client)?]);
+        }
+        if let Form::Transaction = form {
+            // MULTI, and a reply for each command.
+            for _ in 0..5 {
+                self.read(client)?;
+            }
+        }
+        let all = self.read(client)?;
+        let items = all.as_ref().map(Reply::items).unwrap_or_default();
+        assert!(all.is_none() || items.len() == 4, "client {}: {all:?}", self.number);
+        let mut replies = items.iter().cloned();
+        Some([replies.next(), replies.next(), replies.next(), replies.next()])
     }
 
     /// Reads one reply. `None`: the connection was closed. `Some(None)`: it is an error.
@@ -199,8 +226,8 @@ impl ClusterWritten {
         for keys in &self.keys {
             let tag = &keys.tag;
             let what = format!("client {}, {tag}", self.number);
-            let mut values = stored.list(&format!("{{{tag}}}list:{}", self.number));
-            let count = stored.count(&format!("{{{tag}}}count:{}", self.number));
+            let [list, count, _] = keys.names(self.number);
+            let (mut values, count) = (stored.list(&list), stored.count(&count));
             let length = values.len();
             values.sort_unstable();
             values.dedup();
@@ -220,7 +247,38 @@ impl ClusterWritten {
     }
 }
 
+impl Form {
+    /// Writes the commands of one group.
+    fn write(self, out: &mut Vec<u8>, [list, count, last]: &[String; 3], value: u64, text: &str) {
+        let value = value.to_string();
+        if let Self::Script = self {
+            let words = ["EVAL", SCRIPT, "3", list, count, last, &value, text];
+            return out.extend(encode(&words.map(str::as_bytes)));
+        }
+        let is_transaction = matches!(self, Self::Transaction);
+        if is_transaction {
+            out.extend(command("MULTI"));
+        }
+        for line in [
+            format!("RPUSH {list} {value}"),
+            format!("INCR {count}"),
+            format!("SET {last} {text}"),
+            format!("GET {last}"),
+        ] {
+            out.extend(command(&line));
+        }
+        if is_transaction {
+            out.extend(command("EXEC"));
+        }
+    }
+}
+
 impl Keys {
+    /// Returns the keys of a client: the list, the counter, and the newest value.
+    fn names(&self, number: usize) -> [String; 3] {
+        ["list", "count", "value"].map(|kind| format!("{{{}}}{kind}:{number}", self.tag))
+    }
+
     /// Takes the replies to the commands of one group, of which `None` was an error. Returns the number of acknowledged
     /// writes, or what is wrong.
     fn take(
@@ -261,7 +319,8 @@ impl Keys {
             Some(Reply::Bulk(text)) => {
                 let text = String::from_utf8_lossy(text);
                 let found = text.strip_prefix(&self.tag).and_then(|rest| rest.strip_prefix('='));
-                found.and_then(|number| number.parse().ok()).ok_or("the value of another key")?
+                let number = found.and_then(|rest| rest.split(';').next());
+                number.and_then(|number| number.parse().ok()).ok_or("the value of another key")?
             }
             Some(_) => return Err("another reply than that of GET"),
         };

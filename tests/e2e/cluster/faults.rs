@@ -209,3 +209,21 @@ fn blocked_clients_stay_through_a_failover_and_a_move() {
     client.assert_recv(CLOSED);
     client.assert_reply("PING", "+PONG");
 }
+
+#[test]
+fn a_client_that_comes_before_the_nodes_is_served_later() {
+    let mut cluster = independent();
+    (0..3).for_each(|node| cluster.kill(node));
+    let gate = cluster.gate().upstream("failover_wait: 1s").start();
+    let mut client = gate.connect();
+    let reply = client.call("SET {b}key x").to_string();
+    assert!(reply.starts_with("-ERR portcullis: upstream 'main' unavailable ("), "{reply}");
+    assert_eq!(gate.get("/ready").0, 503);
+    (0..3).for_each(|node| cluster.start_again(node));
+    for key in KEYS {
+        eventually("the keys are served", || {
+            (client.call(&format!("SET {key} x")).to_string() == "+OK").then_some(())
+        });
+    }
+    super::watch::assert_ready(&gate, true);
+}
