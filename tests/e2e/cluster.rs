@@ -3,6 +3,7 @@
 mod commands;
 mod faults;
 mod load;
+mod locks;
 mod logins;
 mod lying;
 mod memory;

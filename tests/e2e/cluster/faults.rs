@@ -121,6 +121,8 @@ fn a_client_does_not_wait_longer_than_the_response_timeout() {
     eventually("the proxy knows the cluster", || (gate.get("/ready").0 == 200).then_some(()));
     let mut client = gate.connect();
     KEYS.iter().for_each(|key| client.assert_reply(&format!("SET {key} x"), "+OK"));
+    // A blocking command may take longer.
+    client.assert_reply("BLPOP {b}list 2", "nil[]");
     cluster.node(0).signal(Signal::STOP);
     for key in KEYS {
         client.send(&format!("INCR {key}:n"));

@@ -195,8 +195,10 @@ fn an_empty_host_is_that_of_the_node_that_answered() {
 #[test]
 fn a_node_that_says_tryagain_is_asked_again_for_a_second() {
     let later = Liars::answering(|asked, _| if asked <= 4 { Answer::line("-TRYAGAIN wait") } else { None });
-    assert_told("for a time", &later.serve(), &["\"{b}key@0\""]);
+    let gate = later.serve();
+    assert_told("for a time", &gate, &["\"{b}key@0\""]);
     assert_eq!(later.count(0, "GET {b}key"), 5);
+    gate.assert_metric("upstream_redirects_total", &[("upstream", "main"), ("kind", "tryagain")], 4.0);
     let never = Liars::answering(|_, _| Answer::line("-TRYAGAIN wait"));
     assert_told("always", &never.serve(), &[NOT_FOLLOWED]);
     assert!((3..=10).contains(&never.count(0, "GET {b}key")), "{}", never.count(0, "GET {b}key"));
@@ -351,4 +353,13 @@ fn scripts_that_forge_redirects_run_once() {
     client.send_args(&[b"EVAL", script, b"1", b"{b}tryagain"]);
     client.assert_recv("-TRYAGAIN later");
     client.assert_reply("GET {b}tryagain", "\"1\"");
+}
+
+/// The node's own error is passed on at once, and counted.
+#[test]
+fn a_cluster_that_is_down_is_told() {
+    let liars = Liars::answering(|_, _| Answer::line("-CLUSTERDOWN The cluster is down"));
+    let gate = liars.serve();
+    assert_told("down", &gate, &["-CLUSTERDOWN The cluster is down"]);
+    gate.assert_metric("upstream_redirects_total", &[("upstream", "main"), ("kind", "clusterdown")], 1.0);
 }

@@ -151,3 +151,32 @@ fn a_node_that_hangs_does_not_hold_up_the_others() {
         hanging.address()
     ));
 }
+
+/// A client has at most 120 connections to nodes. It uses more nodes in turn.
+#[test]
+fn a_client_may_use_more_nodes_than_it_has_connections() {
+    const NODES: u16 = 150;
+    let fake = node(|port| {
+        let size = 16_384 / NODES;
+        (0..NODES).map(|n| Range::new(n * size, n * size + size - 1, port, &format!("{n:040x}"))).collect()
+    });
+    let gate = start(&fake);
+    assert_ready(&gate, true);
+    let mut client = gate.connect();
+    for _ in 0..2 {
+        // The slots behind the last range have no owner.
+        let mut keys = Vec::new();
+        for number in 0..3000 {
+            let key = format!("key:{number}");
+            client.send(&format!("GET {key}"));
+            keys.push(key);
+        }
+        let unserved = |reply: &str| reply == "-CLUSTERDOWN Hash slot not served";
+        for key in keys {
+            let reply = client.recv().to_string();
+            assert!(reply == format!("\"{key}@0\"") || unserved(&reply), "{key}: {reply}");
+        }
+        client.assert_in_step("after");
+    }
+    assert!(fake.in_use() <= 121, "{} connections", fake.in_use());
+}

@@ -68,7 +68,6 @@ impl Cluster {
 
     /// Returns the running masters, as they see themselves.
     pub fn masters(&self) -> Vec<usize> {
-        let is_master = |node: &usize| self.call(*node, "INFO replication").contains("role:master\r\n");
-        self.all_running().into_iter().filter(is_master).collect()
+        self.all_running().into_iter().filter(|node| self.is_master(*node)).collect()
     }
 }
