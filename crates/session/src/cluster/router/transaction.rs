@@ -178,7 +178,7 @@ impl Router {
             Class::Exec => self.exec(command, now),
             Class::Discard => self.discard(command, now),
             Class::Reset => self.reset(now),
-            Class::Watch => self.refuse_queued(Cow::Borrowed(reply::WATCH_IN_MULTI), now),
+            Class::Watch => self.refuse_watch(command, now),
             Class::Login | Class::Subscription(_) => {
                 self.refuse_queued(Cow::Borrowed(reply::NOT_ALLOWED_IN_TRANSACTION), now)
             }
@@ -200,11 +200,23 @@ impl Router {
         self.answer(line, now)
     }
 
+    /// Refuses WATCH in a transaction. As in Redis, EXEC fails only if WATCH has no arguments.
+    fn refuse_watch(&mut self, command: Command<'_>, now: Tick) -> Judged {
+        if command.id.info().takes(command.arguments) {
+            return self.answer(Cow::Borrowed(reply::WATCH_IN_MULTI), now);
+        }
+        self.refuse_arity(command, now)
+    }
+
+    fn refuse_arity(&mut self, command: Command<'_>, now: Tick) -> Judged {
+        let mut line = Vec::new();
+        reply::wrong_arity(&mut line, command.id.name());
+        self.refuse_queued(Cow::Owned(line), now)
+    }
+
     fn queue_keyless(&mut self, command: Command<'_>, now: Tick) -> Judged {
         if !command.id.info().takes(command.arguments) {
-            let mut line = Vec::new();
-            reply::wrong_arity(&mut line, command.id.name());
-            return self.refuse_queued(Cow::Owned(line), now);
+            return self.refuse_arity(command, now);
         }
         let most = self.most_kept;
         match &mut self.transaction.state {

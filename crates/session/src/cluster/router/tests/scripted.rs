@@ -484,3 +484,12 @@ fn bytes_that_were_written_make_room() {
     }
     assert!(scene.router.held() < 16 * 1024, "{}", scene.router.held());
 }
+
+#[test]
+fn watch_in_a_transaction_is_refused_and_does_not_spoil_it() {
+    let mut scene = Scene::new();
+    ["MULTI", "WATCH key", "EXEC"].into_iter().for_each(|line| scene.send(line));
+    assert_eq!(scene.got(), "+OK\r\n-ERR WATCH inside MULTI is not allowed\r\n*0\r\n");
+    ["MULTI", "WATCH", "EXEC"].into_iter().for_each(|line| scene.send(line));
+    assert!(scene.got().ends_with("-EXECABORT Transaction discarded because of previous errors.\r\n"));
+}
