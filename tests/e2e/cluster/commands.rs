@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use e2e::client::{Client, command};
-use e2e::{Cluster, Gate, eventually};
+use e2e::{Cluster, Gate, GateBuilder, eventually};
 
 /// Keys of the three masters at the beginning: slot 3300 is at node 0, 7365 at node 1, 11298 at node 2.
 pub(super) const KEYS: [&str; 3] = ["{b}key", "{c}key", "{d}key"];
@@ -13,7 +13,13 @@ pub(super) const SLOT_OF_B: u16 = 3300;
 const PIPELINE: usize = 3000;
 
 pub(super) fn started(cluster: &Cluster) -> Gate {
-    let gate = cluster.gate().start();
+    ready(cluster.gate())
+}
+
+/// Starts a proxy, and waits until it knows its cluster.
+#[track_caller]
+pub(super) fn ready(gate: GateBuilder) -> Gate {
+    let gate = gate.start();
     eventually("the proxy knows the cluster", || (gate.get("/ready").0 == 200).then_some(()));
     gate
 }

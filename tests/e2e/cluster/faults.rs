@@ -6,7 +6,7 @@ use e2e::client::{Client, command};
 use e2e::{Cluster, Gate, PATIENCE, eventually};
 use rustix::process::Signal;
 
-use super::commands::{KEYS, SLOT_OF_B, started};
+use super::commands::{KEYS, SLOT_OF_B, ready, started};
 
 const CHANGED: &str =
     "-ERR portcullis: upstream 'main' changed a master; this command may or may not have run";
@@ -117,8 +117,7 @@ fn a_stopped_node_fails_its_own_keys_only() {
 #[test]
 fn a_client_does_not_wait_longer_than_the_response_timeout() {
     let cluster = independent();
-    let gate = cluster.gate().upstream("response_timeout: 1s").start();
-    eventually("the proxy knows the cluster", || (gate.get("/ready").0 == 200).then_some(()));
+    let gate = ready(cluster.gate().upstream("response_timeout: 1s"));
     let mut client = gate.connect();
     KEYS.iter().for_each(|key| client.assert_reply(&format!("SET {key} x"), "+OK"));
     // A blocking command may take longer.

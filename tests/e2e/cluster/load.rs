@@ -1,13 +1,14 @@
 //! Slots that move and masters that change while clients write to all nodes.
 
 use std::io::Write;
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use e2e::random::number;
-use e2e::{Cluster, ClusterWriters, ClusterWritten, Gate, Stored, eventually};
+use e2e::{Cluster, ClusterWriters, ClusterWritten, Gate, Random, Stored, eventually};
 use rustix::process::Signal;
 
-use super::commands::started;
+use super::commands::{ready, started};
 
 /// What a command in flight reads when its node is lost, or has lost its slots.
 const CLOSED: &str =
@@ -34,6 +35,12 @@ const TAGS: usize = 48;
 const MOVES: u64 = 1000;
 const FAILOVERS: u64 = 2;
 
+/// The times that the same slots move while connections break. `PORTCULLIS_ROUNDS` sets another number.
+const ROUNDS: u64 = 4;
+
+/// The time for which a node stalls: too short for the others to replace it.
+const STALL: Duration = Duration::from_millis(300);
+
 fn print(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
@@ -46,7 +53,10 @@ struct Load {
 
 impl Load {
     fn start(cluster: &Cluster, tags: &[String], may_lose: bool) -> Self {
-        let gate = started(cluster);
+        Self::at(started(cluster), tags, may_lose)
+    }
+
+    fn at(gate: Gate, tags: &[String], may_lose: bool) -> Self {
         let writers = ClusterWriters::start(gate.address(), CLIENTS, tags, may_lose);
         Self { gate, writers }
     }
@@ -119,6 +129,71 @@ fn slots_that_move_under_load_lose_nothing() {
     print(&format!("{} slots with {keys} keys in {:.1?}", 3 * part, begun.elapsed()));
     assert!(load.redirects("moved") > 0.0 && load.redirects("ask") > 0.0);
     load.finish(&cluster, &[TRYAGAIN, ABORTED, DOWN]);
+}
+
+/// TLS may hold replies that the socket does not show.
+#[test]
+fn slots_that_move_under_load_over_tls() {
+    let cluster =
+        Cluster::builder().without_replicas().patient().tls().password("a-password-of-nodes").start();
+    let slots = 6000..=6099;
+    let tags = [cluster.tags(&slots, TAGS / 2), cluster.tags(&(0..=16_383), TAGS / 2)].concat();
+    let load = Load::at(ready(cluster.gate().upstream("tls: {ca: ca.pem}")), &tags, false);
+    for (from, to) in [(1, 2), (2, 0)] {
+        load.write_on();
+        cluster.move_slots(slots.clone(), from, to);
+    }
+    load.write_on();
+    load.finish(&cluster, &[TRYAGAIN, ABORTED, DOWN]);
+}
+
+/// Closes the proxy's connections at a node.
+fn cut_connections(cluster: &Cluster, node: usize) -> usize {
+    let id = |line: &String| Some(line.strip_prefix("id=")?.split(' ').next()?.to_owned());
+    let mut control = cluster.node(node).control();
+    let clients = cluster.node(node).tcp_clients();
+    let kill = |id: String| control.call(&format!("CLIENT KILL ID {id}"));
+    clients.iter().filter(|line| !line.contains("cmd=restore")).filter_map(id).map(kill).count()
+}
+
+/// Connections break and nodes stall while commands are under way to the old and to the new owner of a slot. What was in flight may or
+/// may not have run, and was not acknowledged.
+#[test]
+fn connections_that_break_while_slots_move_lose_nothing() {
+    let cluster = Cluster::builder().without_replicas().patient().start();
+    let slots = 1000..=1039;
+    let tags = [cluster.tags(&slots, TAGS / 2), cluster.tags(&(2000..=16_383), TAGS / 2)].concat();
+    let load = Load::start(&cluster, &tags, false);
+    let rounds = number("PORTCULLIS_ROUNDS", ROUNDS);
+    let over = AtomicBool::new(false);
+    let cut = std::thread::scope(|scope| {
+        let cutter = scope.spawn(|| {
+            let (mut random, mut cut) = (Random::new(7), 0);
+            while !over.load(Ordering::Relaxed) {
+                let node = random.below(3);
+                if random.one_in(10) {
+                    cluster.node(node).signal(Signal::STOP);
+                    std::thread::sleep(STALL);
+                    cluster.node(node).signal(Signal::CONT);
+                } else {
+                    cut += cut_connections(&cluster, node);
+                }
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            cut
+        });
+        let mut from = 0;
+        for _ in 0..rounds {
+            let to = (from + 1) % 3;
+            cluster.move_slots(slots.clone(), from, to);
+            from = to;
+        }
+        over.store(true, Ordering::Relaxed);
+        cutter.join().expect("the connections were cut")
+    });
+    load.write_on();
+    print(&format!("{cut} connections cut in {rounds} rounds"));
+    load.finish(&cluster, &[CLOSED, ENDS, TRYAGAIN, ABORTED, DOWN]);
 }
 
 #[test]

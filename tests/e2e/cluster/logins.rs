@@ -3,17 +3,10 @@
 use e2e::client::Client;
 use e2e::{Cluster, Gate, GateBuilder, eventually};
 
-use super::commands::{KEYS, SLOT_OF_B};
+use super::commands::{KEYS, SLOT_OF_B, ready};
 
 const PASSWORD: &str = "a-password-of-nodes";
 const UNAVAILABLE: &str = "-ERR portcullis: upstream 'main' unavailable (";
-
-#[track_caller]
-fn started(gate: GateBuilder) -> Gate {
-    let gate = gate.start();
-    eventually("the proxy knows the cluster", || (gate.get("/ready").0 == 200).then_some(()));
-    gate
-}
 
 /// Uses all nodes, in pipelines, transactions, and while a slot moves from node 0 to node 2, which needs a connection for
 /// commands that are sent again.
@@ -54,14 +47,14 @@ fn assert_all_nodes(client: &mut Client) {
 #[test]
 fn tls_and_a_password_at_each_node() {
     let cluster = Cluster::builder().without_replicas().tls().password(PASSWORD).start();
-    let gate = started(cluster.gate().upstream("tls: {ca: ca.pem}"));
+    let gate = ready(cluster.gate().upstream("tls: {ca: ca.pem}"));
     assert_served(&gate, &cluster);
 }
 
 #[test]
 fn the_certificates_have_a_name_in_place_of_addresses() {
     let cluster = Cluster::builder().without_replicas().tls_for(&["nodes.example"]).start();
-    let gate = started(cluster.gate().upstream("tls: {ca: ca.pem, server_name: nodes.example}"));
+    let gate = ready(cluster.gate().upstream("tls: {ca: ca.pem, server_name: nodes.example}"));
     assert_served(&gate, &cluster);
     let gate = cluster.gate().upstream("tls: {ca: ca.pem}").upstream("failover_wait: 1s").start();
     let reply = gate.connect().call("GET {b}key").to_string();
@@ -76,7 +69,7 @@ fn a_user_with_few_rights_at_the_nodes() {
     let rights = "+@read +@write +@transaction +ping +cluster|slots +cluster|nodes +cluster|info +asking";
     let user = format!("user app on >{PASSWORD} ~* &* -@all {rights}");
     let cluster = Cluster::builder().without_replicas().line(&user).start();
-    let gate = started(cluster.gate().username("app").password(PASSWORD));
+    let gate = ready(cluster.gate().username("app").password(PASSWORD));
     assert_served(&gate, &cluster);
     let names = connections_of(&cluster, "app");
     assert!(names.iter().all(|count| *count > 0), "{names:?}");
@@ -115,7 +108,7 @@ fn users_have_their_own_logins_at_the_nodes() {
         gate = gate.file(&format!("{user}.pw"), &format!("{user}-here")).secret(&format!("{user}-here"));
         gate = gate.file(&format!("up-{user}.pw"), &at_nodes).secret(&at_nodes);
     }
-    let gate = started(gate);
+    let gate = ready(gate);
     let mut client = gate.connect();
     client.assert_reply("GET {b}key", "-NOAUTH Authentication required.");
     for (user, other) in [("alice", "bob"), ("bob", "alice")] {
@@ -147,7 +140,7 @@ fn users_have_their_own_logins_at_the_nodes() {
 #[test]
 fn one_node_has_another_password() {
     let cluster = Cluster::builder().without_replicas().password(PASSWORD).start();
-    let gate = started(cluster.gate());
+    let gate = ready(cluster.gate());
     let mut before = gate.connect();
     assert_all_nodes(&mut before);
     let mut control = cluster.node(1).control();
@@ -181,7 +174,7 @@ fn host_names_are_announced() {
             format!("\"node-{}.example:{}\": \"{address}\"", node + 1, address.port())
         })
         .collect();
-    let gate = started(cluster.gate().upstream(&format!("translate: {{{}}}", pairs.join(", "))));
+    let gate = ready(cluster.gate().upstream(&format!("translate: {{{}}}", pairs.join(", "))));
     assert_served(&gate, &cluster);
 }
 
@@ -193,7 +186,7 @@ fn no_host_is_announced() {
         .ipv6()
         .line("cluster-preferred-endpoint-type unknown-endpoint")
         .start();
-    assert_served(&started(cluster.gate()), &cluster);
+    assert_served(&ready(cluster.gate()), &cluster);
 }
 
 /// The name of a node is not set, so redirects have the host `?`. The next map tells the new owner of a slot. It does not
@@ -202,7 +195,7 @@ fn no_host_is_announced() {
 fn names_are_preferred_and_not_set() {
     let cluster =
         Cluster::builder().without_replicas().line("cluster-preferred-endpoint-type hostname").start();
-    let gate = started(cluster.gate());
+    let gate = ready(cluster.gate());
     let mut client = gate.connect();
     assert_all_nodes(&mut client);
     let from = cluster.begin_move(SLOT_OF_B, 2);
@@ -218,7 +211,7 @@ fn names_are_preferred_and_not_set() {
 #[test]
 fn nodes_with_ipv6_addresses() {
     let cluster = Cluster::builder().without_replicas().ipv6().start();
-    let gate = started(cluster.gate());
+    let gate = ready(cluster.gate());
     assert_served(&gate, &cluster);
 }
 
@@ -230,7 +223,7 @@ fn nodes_are_reached_where_translate_says() {
     let pairs: Vec<String> =
         (0..3).map(|node| format!("\"{}\": \"127.0.0.1:{}\"", cluster.address(node), ports[node])).collect();
     let gate = cluster.gate_by(&[format!("127.0.0.1:{}", ports[0])]);
-    let gate = started(gate.upstream(&format!("translate: {{{}}}", pairs.join(", "))));
+    let gate = ready(gate.upstream(&format!("translate: {{{}}}", pairs.join(", "))));
     assert_served(&gate, &cluster);
     for (node, port) in ports.iter().enumerate() {
         let clients = cluster.node(node).tcp_clients();

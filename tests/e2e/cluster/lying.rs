@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use e2e::client::Client;
 use e2e::fake::{Answer, Fake, bulk};
-use e2e::{Cluster, Gate, GateBuilder, PATIENCE, eventually};
+use e2e::{Cluster, Gate, GateBuilder, PATIENCE};
 
-use super::commands::{SLOT_OF_B, started};
+use super::commands::{SLOT_OF_B, ready, started};
 
 const NOT_FOLLOWED: &str = "-TRYAGAIN the slot of this command is moving to another node";
 const CLOSED: &str =
@@ -66,9 +66,7 @@ impl Liars {
     }
 
     fn serve(&self) -> Gate {
-        let gate = self.gate().start();
-        eventually("the proxy knows the cluster", || (gate.get("/ready").0 == 200).then_some(()));
-        gate
+        ready(self.gate())
     }
 
     /// Returns how often a command arrived at a node.
@@ -288,8 +286,7 @@ fn a_node_that_says_nonsense_later_changes_nothing() {
         (_, ["GET", "{b}moved"]) if node == 0 => moved("192.0.2.1:7000"),
         _ => None,
     });
-    let gate = liars.gate().upstream("connect_timeout: 1s").start();
-    eventually("the proxy knows the cluster", || (gate.get("/ready").0 == 200).then_some(()));
+    let gate = ready(liars.gate().upstream("connect_timeout: 1s"));
     let mut client = gate.connect();
     for kind in 1..=5 {
         lies.store(kind, Ordering::Relaxed);

@@ -1,6 +1,6 @@
 //! Clusters: the configured nodes, all nodes that they name, and the slots.
 
-use e2e::{Cluster, Redis, ports};
+use e2e::{Cluster, Redis, eventually, ports};
 
 use super::{Bench, PASSWORD, words};
 
@@ -87,6 +87,39 @@ fn nodes_that_cannot_serve() {
         "noperm",
         "Redis refuses CLUSTER SLOTS: user app lacks the right +cluster|slots +cluster|nodes +cluster|info",
         "run in Redis: ACL SETUSER app +cluster|slots +cluster|nodes +cluster|info",
+        "does not work: upstream main (CLUSTER)",
+    );
+}
+
+#[test]
+fn a_master_that_refuses_the_password_takes_its_keys_away() {
+    let cluster = Cluster::builder().password(PASSWORD).without_replicas().start();
+    cluster.node(2).control().assert_reply("CONFIG SET requirepass another-password", "+OK");
+    let bench = bench(&[cluster.address(0).to_string()], LOGIN);
+    bench.assert_finds(
+        "auth",
+        "Redis refused the user name or password",
+        "correct upstreams.main.credentials",
+        "does not work: upstream main (node)",
+    );
+    let text = words(&bench.run("").text);
+    assert!(text.contains(&format!(" node {} FAILED after T: ", cluster.address(2))), "{text}");
+    for node in [0, 1] {
+        assert!(text.contains(&format!(" node {} master, 546", cluster.address(node))), "{text}");
+    }
+}
+
+#[test]
+fn a_node_that_sees_no_majority() {
+    let mut cluster = Cluster::builder().without_replicas().start();
+    (1..3).for_each(|node| cluster.kill(node));
+    eventually("the node misses the others", || {
+        cluster.call(0, "CLUSTER INFO").contains("cluster_state:fail").then_some(())
+    });
+    bench(&[cluster.address(0).to_string()], "").assert_finds(
+        "cluster_state",
+        "this node says cluster_state:fail",
+        "run redis-cli --cluster check on it: a slot has no master, or it does not see a majority of the masters",
         "does not work: upstream main (CLUSTER)",
     );
 }
