@@ -1,4 +1,4 @@
-# Sourced by quickstart.sh and tests/*.sh: Debian and Ubuntu packages, and free ports.
+# Sourced by quickstart.sh, the builds of packages and tests/*.sh: Debian and Ubuntu packages, free ports, files to pack.
 # shellcheck shell=bash
 
 say() { printf '%s\n' "$*" >&2; }
@@ -74,4 +74,17 @@ cargo_is_recent() {
     have=$(cargo --version | awk '{print $2}')
     [ "$(printf '%s\n%s\n' "$want" "${have%%-*}" | sort -V | head -n 1)" = "$want" ] ||
         fail "cargo $have is too old, $want or later is needed: rustup update"
+}
+
+# BINARY DIRECTORY: the files of a package that the binary itself makes. Without the debug information it is a fifth of
+# its size.
+stage_binary() {
+    rm -rf "$2"
+    mkdir -p "$2/man" "$2/completions"
+    strip -o "$2/portcullis" "$1"
+    "$2/portcullis" man --dir "$2/man"
+    gzip -9n "$2"/man/*
+    "$2/portcullis" completions bash >"$2/completions/portcullis"
+    "$2/portcullis" completions zsh >"$2/completions/_portcullis"
+    "$2/portcullis" completions fish >"$2/completions/portcullis.fish"
 }

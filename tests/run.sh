@@ -153,7 +153,7 @@ step_advisories() {
 step_deploy() {
     local script unit
     for script in deploy/*.sh deploy/*/*.sh tests/*.sh tests/clients/*.sh benches/*/*.sh .ci/run; do bash -n "$script"; done
-    for script in deploy/debian/scripts/*; do sh -n "$script"; done
+    for script in deploy/debian/scripts/* deploy/rpm/scripts/*; do sh -n "$script"; done
     if ! command -v systemd-analyze >/dev/null; then
         echo "NOT CHECKED: there is no systemd-analyze here; the systemd unit is NOT CHECKED"
         return
@@ -195,6 +195,12 @@ step_systemd() {
 step_package() {
     cargo build --locked -p portcullis
     PORTCULLIS_BIN=$target/debug/portcullis tests/package.sh
+}
+
+# The RPM package; NOT CHECKED where it cannot be tried.
+step_rpm() {
+    cargo build --locked -p portcullis
+    PORTCULLIS_BIN=$target/debug/portcullis tests/rpm.sh
 }
 
 # The container image; NOT CHECKED where it cannot be tried.

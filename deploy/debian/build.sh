@@ -21,13 +21,5 @@ install_missing dpkg-shlibdeps dpkg-dev
 command -v cargo-deb >/dev/null || cargo install --quiet --locked cargo-deb
 [ -n "${PORTCULLIS_BIN:-}" ] || cargo build --release --locked -p portcullis
 
-rm -rf "$stage"
-mkdir -p "$stage/release/man" "$stage/release/completions"
-# Without the debug information the binary is a fifth of its size.
-strip -o "$stage/release/portcullis" "$binary"
-"$stage/release/portcullis" man --dir "$stage/release/man"
-gzip -9n "$stage"/release/man/*
-"$stage/release/portcullis" completions bash >"$stage/release/completions/portcullis"
-"$stage/release/portcullis" completions zsh >"$stage/release/completions/_portcullis"
-"$stage/release/portcullis" completions fish >"$stage/release/completions/portcullis.fish"
+stage_binary "$binary" "$stage/release"
 CARGO_TARGET_DIR=$stage cargo deb --quiet --no-build --no-strip --no-dbgsym -p portcullis "$@"

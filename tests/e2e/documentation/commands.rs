@@ -14,9 +14,10 @@ use tempfile::TempDir;
 use super::{Session, pages, top};
 
 /// Beginnings of the commands that no test here runs, with the place where they run.
-const ELSEWHERE: [(&str, &str); 14] = [
+const ELSEWHERE: [(&str, &str); 15] = [
     ("deploy/quickstart.sh", ".ci/run, with --check"),
     ("deploy/debian/build.sh", "tests/run.sh package"),
+    ("deploy/rpm/build.sh", "tests/run.sh rpm"),
     ("tests/run.sh", ".ci/run; some steps only by hand, because they fetch other programs"),
     ("cargo build", "tests/run.sh and deploy/quickstart.sh"),
     ("PORTCULLIS_COMMIT=", "by hand: it builds the release again"),
