@@ -92,7 +92,7 @@ impl ClusterWriters {
                 let mut random = Random::new(number as u64 + 1);
                 let mut client = None;
                 while !stopping.load(Ordering::Relaxed) {
-                    let connected = client.take().or_else(|| Client::try_tcp(address).ok());
+                    let connected = client.take().or_else(|| connect(address, number));
                     client = connected.and_then(|client| written.write(client, &mut random, &acknowledged));
                     thread::sleep(if client.is_some() { PACE } else { BEFORE_RECONNECT });
                 }
@@ -113,6 +113,17 @@ impl ClusterWriters {
         self.stopping.store(true, Ordering::Relaxed);
         self.threads.into_iter().map(|thread| thread.join().expect("the writer ends")).collect()
     }
+}
+
+/// Connects a client. Every second one uses RESP3. `None`: the proxy does not accept it now.
+fn connect(address: SocketAddr, number: usize) -> Option<Client> {
+    let mut client = Client::try_tcp(address).ok()?;
+    if number % 2 == 1 {
+        client.try_send_raw(&command("HELLO 3")).ok()?;
+        let reply = client.try_recv().ok()?;
+        assert!(matches!(reply, Reply::Map(_)), "{reply}");
+    }
+    Some(client)
 }
 
 impl ClusterWritten {
@@ -315,7 +326,7 @@ impl Keys {
         }
         let found = match get {
             None => return Ok(acks),
-            Some(Reply::NullBulk) => 0,
+            Some(Reply::NullBulk | Reply::Null) => 0,
             Some(Reply::Bulk(text)) => {
                 let text = String::from_utf8_lossy(text);
                 let found = text.strip_prefix(&self.tag).and_then(|rest| rest.strip_prefix('='));

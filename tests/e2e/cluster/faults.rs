@@ -228,3 +228,45 @@ fn a_client_that_comes_before_the_nodes_is_served_later() {
     }
     super::watch::assert_ready(&gate, true);
 }
+
+/// The errors in place of replies that are lost are no replies either.
+#[test]
+fn a_client_without_replies_reads_no_error() {
+    let mut cluster = independent();
+    let gate = started(&cluster);
+    let mut client = gate.connect();
+    KEYS.iter().for_each(|key| client.assert_reply(&format!("SET {key} x"), "+OK"));
+    cluster.kill(0);
+    for _ in 0..2 {
+        client.send("CLIENT REPLY OFF");
+        KEYS.iter().for_each(|key| client.send(&format!("INCR {key}:n")));
+        client.send("CLIENT REPLY ON");
+        client.assert_recv("+OK");
+        client.send("CLIENT REPLY SKIP");
+        client.send("GET {b}key");
+        client.assert_reply("GET {c}key", "\"x\"");
+        await_down(&gate, &cluster);
+    }
+    client.assert_reply("GET {d}key:n", "\"2\"");
+}
+
+/// The error is the node's own.
+#[test]
+fn a_node_without_room_for_a_client_fails_its_own_keys_only() {
+    let cluster = independent();
+    let gate = started(&cluster);
+    let mut control = cluster.node(1).control();
+    control.assert_reply("CONFIG SET maxclients 1", "+OK");
+    let mut client = gate.connect();
+    for _ in 0..3 {
+        client.send("SET {b}key x");
+        client.send("SET {c}key x");
+        client.send("SET {d}key x");
+        client.assert_recv("+OK");
+        let reply = client.recv().to_string();
+        assert!(reply.starts_with("-ERR max number of clients"), "{reply}");
+        client.assert_recv("+OK");
+    }
+    control.assert_reply("CONFIG SET maxclients 1000", "+OK");
+    eventually("the node is used", || (client.call("SET {c}key x").to_string() == "+OK").then_some(()));
+}
