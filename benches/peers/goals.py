@@ -19,6 +19,7 @@ def goals(found):
     cases = {name: case["peers"] for name, case in found.get("cases", {}).items()}
     yield from requests(cases)
     yield from with_tls(found.get("tls", {}).get("cases", {}))
+    yield from before_cluster(found.get("cluster", {}).get("cases", {}))
     yield from connections(found.get("connections"))
     for count, clients in found.get("idle", {}).items():
         reached = of(clients.get("peers"), "portcullis", "kib")
@@ -56,6 +57,15 @@ def with_tls(cases):
     for case in found:
         reached = to(found, case, "portcullis", "haproxy", "cpu")
         yield f"portcullis, {case} with TLS: CPU, of HAProxy's", AT_MOST, 1, reached
+
+
+def before_cluster(cases):
+    found = {name: case["peers"] for name, case in cases.items()}
+    for case in found:
+        bound = 2.2 if case.endswith("p16") else 1.15
+        for base, most in (("portcullis", bound), ("envoy-cluster", 0.5)):
+            reached = to(found, case, "portcullis-cluster", base, "cpu")
+            yield f"portcullis-cluster, {case}: CPU, of {base}'s", AT_MOST, most, reached
 
 
 def connections(found):
