@@ -92,6 +92,10 @@ impl Router {
             reply::wrong_arity(&mut line, command.id.name());
             return self.answer(Cow::Owned(line), now);
         }
+        if command.id == id::CLIENT_SETNAME && !arguments(command.frame).skip(2).all(super::identity::is_name)
+        {
+            return self.answer(Cow::Borrowed(reply::HELLO_BAD_NAME), now);
+        }
         let args: Vec<&[u8]> = arguments(command.frame).skip(1).collect();
         let reply = match (command.id, &args[..]) {
             (id::SELECT, [b"0"]) | (id::READONLY | id::READWRITE | id::ASKING | id::CLIENT_REPLY, _) => {

@@ -112,6 +112,11 @@ impl Identity {
     }
 }
 
+/// Returns whether Redis accepts the name of a client.
+pub(super) fn is_name(bytes: &[u8]) -> bool {
+    bytes.iter().all(u8::is_ascii_graphic)
+}
+
 /// Redis accepts only printable characters of ASCII in names, so nothing is lost.
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()

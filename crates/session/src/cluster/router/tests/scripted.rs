@@ -493,3 +493,14 @@ fn watch_in_a_transaction_is_refused_and_does_not_spoil_it() {
     ["MULTI", "WATCH", "EXEC"].into_iter().for_each(|line| scene.send(line));
     assert!(scene.got().ends_with("-EXECABORT Transaction discarded because of previous errors.\r\n"));
 }
+
+#[test]
+fn a_name_that_redis_refuses_is_refused() {
+    let mut scene = Scene::new();
+    let bytes =
+        [&b"*3\r\n$6\r\nCLIENT\r\n$7\r\nSETNAME\r\n$3\r\na b\r\n"[..], &frame("CLIENT GETNAME")].concat();
+    assert_eq!(scene.router.send(&bytes, scene.now(), true), bytes.len());
+    scene.go();
+    let refusal = "-ERR Client names cannot contain spaces, newlines or special characters.\r\n";
+    assert_eq!(scene.got(), format!("{refusal}$-1\r\n"));
+}
