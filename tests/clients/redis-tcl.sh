@@ -4,6 +4,8 @@
 #
 #   tests/clients/redis-tcl.sh                    direct, trust and injected, then the comparison
 #   tests/clients/redis-tcl.sh trust              these runs only (direct is kept from an earlier call)
+#   tests/clients/redis-tcl.sh cluster            with --cluster-mode: a server of cluster mode with all slots, direct
+#                                                 (direct-cluster) and through the gate as its cluster (one-node)
 #
 # PORTCULLIS_BIN names a binary instead of the one that is built here in release mode.
 set -euo pipefail
@@ -22,22 +24,38 @@ pids=()
 main() {
     local runs=("$@") run status=0
     [ ${#runs[@]} -gt 0 ] || runs=(direct trust injected)
+    [ "${runs[*]}" != cluster ] || runs=(direct-cluster one-node)
     for run in "${runs[@]}"; do
-        case $run in direct | trust | injected) ;; *) fail "no such run: $run (direct, trust, injected)" ;; esac
+        case $run in
+            direct | trust | injected | direct-cluster | one-node) ;;
+            *) fail "no such run: $run (direct, trust, injected, cluster, direct-cluster, one-node)" ;;
+        esac
     done
     mkdir -p "$work"
     trap stop_all EXIT
     install_missing tclsh tcl curl curl
     fetch_suite
-    [ -s "$work/direct.results" ] || [[ " ${runs[*]} " = *" direct "* ]] || runs=(direct "${runs[@]}")
-    [ "${runs[*]}" = direct ] || build_gate
+    for run in "${runs[@]}"; do
+        # The run to which this one is compared.
+        [ -s "$work/$(base_of "$run").results" ] || [[ " ${runs[*]} " = *" $(base_of "$run") "* ]] ||
+            runs=("$(base_of "$run")" "${runs[@]}")
+    done
+    [[ "${runs[*]}" =~ ^(direct|direct-cluster)$ ]] || build_gate
     for run in "${runs[@]}"; do
         run_suite "$run" || status=1
     done
     for run in "${runs[@]}"; do
-        [ "$run" = direct ] || compare "$run" || status=1
+        [ "$run" = "$(base_of "$run")" ] || compare "$run" || status=1
     done
     exit $status
+}
+
+base_of() {
+    if is_cluster "$1"; then echo direct-cluster; else echo direct; fi
+}
+
+is_cluster() {
+    case $1 in direct-cluster | one-node) ;; *) return 1 ;; esac
 }
 
 # The sources list is ours alone: the system's configuration and package lists are not touched.
@@ -66,6 +84,8 @@ fetch_suite() {
         server=$suite/src/redis-server
         [ -x "$server" ] || { c_compiler; install_missing make make; make -s -j2 -C "$suite" MALLOC=libc redis-server redis-cli redis-benchmark; }
     fi
+    local extension="if {[info exists ::env(REDIS_TCL_NODE)]} {source $top/tests/clients/redis-tcl-node.tcl}"
+    grep -qxF "$extension" "$suite/tests/support/redis.tcl" || echo "$extension" >>"$suite/tests/support/redis.tcl"
     local tool
     for tool in redis-server redis-cli redis-benchmark; do
         [ -e "$suite/src/$tool" ] || ln -s "$(command -v "$tool")" "$suite/src/$tool"
@@ -84,15 +104,24 @@ run_suite() {
     rm -rf "$state" && mkdir -p "$state"
     start_redis "$run" "$state"
     port=$redis_port
-    local skip=(--skiptest "$skipped") name
-    if [ "$run" != direct ]; then
+    local options=(--tags -needs:repl --timeout 120 --skiptest "$skipped") name
+    if is_cluster "$run"; then
+        # Without --durable, the first test of a command that is not supported would end the run. These units are about
+        # such commands only: SUBSCRIBE, CLIENT PAUSE, CLIENT TRACKING, and buffers in CLIENT LIST.
+        options+=(--cluster-mode --singledb --durable)
+        for name in pubsub pubsubshard pause tracking querybuf; do options+=(--skipunit "unit/$name"); done
+        give_slots "$state"
+    fi
+    if [ "$run" != "$(base_of "$run")" ]; then
         start_gate "$run" "$state"
         port=$gate_port
-        while read -r name; do skip+=(--skiptest "$name"); done < <(sed -n 's/^gate: skip: //p' "$expected")
+        while read -r name; do options+=(--skiptest "$name"); done < <(skipped_in "$run")
     fi
     say "$run: Redis's tests against 127.0.0.1:$port, log in $state/suite.log"
-    (cd "$suite" && ./runtest --host 127.0.0.1 --port "$port" --baseport "$(free_port)" --tags -needs:repl --timeout 120 "${skip[@]}" \
-        >"$state/suite.log" 2>&1) || status=$?
+    (
+        [ "$run" != one-node ] || export REDIS_TCL_NODE=127.0.0.1:$redis_port
+        cd "$suite" && ./runtest --host 127.0.0.1 --port "$port" --baseport "$(free_port)" "${options[@]}" >"$state/suite.log" 2>&1
+    ) || status=$?
     stop_all
     # One line a test, without its time, colours and place: "ok NAME".
     sed -n 's/\x1b\[[0-9;]*m//g; s/^\[\(ok\|err\|exception\|TIMEOUT\)\]: */\1 /p' "$state/suite.log" |
@@ -101,7 +130,12 @@ run_suite() {
     ok=$(grep -c '^ok ' "$work/$run.results" || true)
     err=$(grep -vc '^ok ' "$work/$run.results" || true)
     echo "$run: $ok ok, $err err (runtest exit $status)"
-    [ "$run" != direct ] || [ "$err" = 0 ]
+    [ "$run" != "$(base_of "$run")" ] || [ "$err" = 0 ]
+}
+
+# The names of tests that are not run through the proxy.
+skipped_in() {
+    if is_cluster "$1"; then sed -n 's/^cluster: skip: //p' "$expected"; else sed -n 's/^gate: skip: //p' "$expected"; fi
 }
 
 start_redis() {
@@ -109,6 +143,7 @@ start_redis() {
     redis_port=$(free_port)
     local options=(--port "$redis_port" --bind 127.0.0.1 --dir "$state" --save '' --daemonize no --logfile "$state/redis.log"
         --enable-protected-configs yes --enable-debug-command yes --enable-module-command yes)
+    ! is_cluster "$run" || options+=(--cluster-enabled yes --cluster-config-file "nodes-$redis_port.conf")
     if [ "$run" = injected ]; then
         printf 'requirepass %s\n' "$password" >"$state/redis.conf"
         "$server" "$state/redis.conf" "${options[@]}" &
@@ -119,9 +154,21 @@ start_redis() {
     wait_for "$redis_port" "redis-server, see $state/redis.log"
 }
 
+# Gives all slots to the server.
+give_slots() {
+    local i
+    redis-cli -e -p "$redis_port" CLUSTER ADDSLOTSRANGE 0 16383 >/dev/null
+    for i in $(seq 100); do
+        ! redis-cli -p "$redis_port" CLUSTER INFO | grep -q cluster_state:ok || return 0
+        sleep 0.1
+    done
+    fail "the cluster is not ready, see $1"
+}
+
 start_gate() {
-    local run=$1 state=$2 credentials=''
+    local run=$1 state=$2 credentials='' where="address: 127.0.0.1:$redis_port"
     gate_port=$(free_port)
+    ! is_cluster "$run" || where="cluster: {nodes: [127.0.0.1:$redis_port]}"
     if [ "$run" = injected ]; then
         printf '%s\n' "$password" >"$state/password"
         chmod 600 "$state/password"
@@ -133,7 +180,7 @@ listeners:
   - {name: suite, bind: "127.0.0.1:$gate_port", upstream: main, allow: [127.0.0.1], auth: trust}
 upstreams:
   main:
-    address: 127.0.0.1:$redis_port
+    $where
     $credentials
 admin: off
 workers: 1
@@ -154,11 +201,12 @@ wait_for() {
 
 # Compares the lines that are in only one of the runs with the list of known ones.
 compare() {
-    local run=$1 seen known
+    local run=$1 base seen known
+    base=$work/$(base_of "$run").results
     seen=$work/$run.differences
     {
-        comm -23 "$work/direct.results" "$work/$run.results" | sed "s/^/$run: missing: /"
-        comm -13 "$work/direct.results" "$work/$run.results" | sed "s/^/$run: instead: /"
+        comm -23 "$base" "$work/$run.results" | sed "s/^/$run: missing: /"
+        comm -13 "$base" "$work/$run.results" | sed "s/^/$run: instead: /"
     } | sort >"$seen"
     known=$(known_differences "$run" | sort)
     if diff <(printf '%s' "$known${known:+$'\n'}") "$seen" >"$work/$run.unexpected"; then
@@ -172,12 +220,14 @@ compare() {
 
 # Several tests may have one name: a skipped test is missing as often as it passes direct.
 known_differences() {
-    local run=$1 name
+    local run=$1 name kind=gate
+    ! is_cluster "$run" || kind=cluster
     while read -r name; do
-        grep -xF "ok $name" "$work/direct.results" | sed "s/^/$run: missing: /" ||
+        grep -xF "ok $name" "$work/$(base_of "$run").results" | sed "s/^/$run: missing: /" ||
             fail "redis-tcl.expected skips a test that does not pass direct: $name"
-    done < <(sed -n 's/^gate: skip: //p' "$expected")
-    sed -n "/^gate: skip: /d; s/^gate: /$run: /; /^$run: /p" "$expected"
+    done < <(skipped_in "$run")
+    sed -n "s/^$kind: fails: \(.*\)/$run: missing: ok \1\n$run: instead: err \1/p" "$expected"
+    sed -n "/^$kind: \(skip\|fails\): /d; s/^$kind: /$run: /; /^$run: /p" "$expected"
 }
 
 stop_all() {
