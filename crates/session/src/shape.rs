@@ -1,6 +1,7 @@
 //! The shape of the reply to one command.
 
 use portcullis_resp::command::{CommandId, id};
+use portcullis_resp::encode;
 
 /// The form of a command's reply, as far as the link needs it to count replies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,13 +79,24 @@ impl Verb {
     }
 
     /// Returns the first element of a confirmation.
-    pub(crate) fn word(self) -> &'static [u8] {
+    fn word(self) -> &'static [u8] {
         Self::ALL.iter().find(|(verb, ..)| *verb == self).map_or(&[], |(_, _, word)| word)
     }
 
     /// Returns the verb in the first element of a confirmation. `None` if the word is not such a verb.
     pub fn from_word(word: &[u8]) -> Option<Self> {
         Self::ALL.iter().find(|(_, _, text)| *text == word).map(|(verb, _, _)| *verb)
+    }
+
+    /// Appends a confirmation. `count` is the number of subscriptions that the client has then.
+    pub(crate) fn confirm(self, out: &mut Vec<u8>, name: Option<&[u8]>, count: u64, resp3: bool) {
+        encode::push(out, 3, resp3);
+        encode::bulk(out, self.word());
+        match name {
+            Some(name) => encode::bulk(out, name),
+            None => encode::null(out, resp3),
+        }
+        encode::integer(out, i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// Returns whether the command ends subscriptions. It is then valid without arguments.

@@ -114,7 +114,6 @@ fn commands_that_no_single_node_can_run_are_refused() {
         ("CONFIG SET maxmemory 0", "-ERR portcullis: 'config set' would concern one node of a cluster only"),
         ("DBSIZE", "-ERR portcullis: 'dbsize' concerns all nodes of a cluster, and is not supported yet"),
         ("SCAN 0", "-ERR portcullis: 'scan' concerns all nodes of a cluster, and is not supported yet"),
-        ("SUBSCRIBE a", "-ERR portcullis: 'subscribe' is not supported on a cluster yet"),
         ("CLIENT TRACKING on", "-ERR portcullis: 'client tracking' would concern one node of a cluster only"),
     ] {
         client.assert_reply(command, reply);

@@ -5,8 +5,6 @@
 
 use std::collections::BTreeSet;
 
-use portcullis_resp::encode;
-
 use crate::link::Subscriptions;
 use crate::shape::Verb;
 
@@ -74,13 +72,7 @@ impl Listening {
     }
 
     fn confirm(&self, out: &mut Vec<u8>, verb: Verb, name: Option<&[u8]>) {
-        encode::push(out, 3, self.resp3);
-        encode::bulk(out, verb.word());
-        match name {
-            Some(name) => encode::bulk(out, name),
-            None => encode::null(out, self.resp3),
-        }
-        encode::integer(out, i64::try_from(self.subscriptions().total()).unwrap_or(i64::MAX));
+        verb.confirm(out, name, self.subscriptions().total(), self.resp3);
     }
 
     fn set_of(&mut self, verb: Verb) -> &mut BTreeSet<Box<[u8]>> {

@@ -30,11 +30,14 @@
 //! - **Alone.** After a blocking command, WATCH, a login, and the first keyed command of a transaction, nothing is judged
 //!   until every reply has arrived.
 //! - **Transactions** begin at the node of their first key ([`transaction`]).
+//! - **Subscriptions** have legs of their own ([`subscriptions`]), which are read at any time between two replies
+//!   ([`Router::listening`]).
 //! - **Lost legs.** A command of which a byte was written is never sent again after its leg was lost: it gets an error.
 
 mod class;
 mod commands;
 mod connection;
+mod ends;
 mod hints;
 mod identity;
 mod kept;
@@ -44,6 +47,7 @@ mod maps;
 mod order;
 mod redirects;
 mod replies;
+mod subscriptions;
 mod transaction;
 
 use std::borrow::Cow;
@@ -63,6 +67,7 @@ use self::maps::Maps;
 use self::order::{Order, Origin};
 use self::redirects::{Again, Step};
 pub use self::replies::Received;
+use self::subscriptions::Subscriptions;
 use self::transaction::Transaction;
 use super::{Map, NodeIndex, Role};
 use crate::link::Unavailable;
@@ -89,6 +94,7 @@ pub struct Router {
     /// The most bytes of kept frames.
     most_kept: usize,
     seed: usize,
+    failover_wait: Option<Duration>,
     maps: Maps,
     legs: Legs,
     order: Order,
@@ -108,6 +114,7 @@ pub struct Router {
     /// The login whose reply is pending.
     login: Option<Box<Login>>,
     transaction: Transaction,
+    subscriptions: Subscriptions,
     waits: Waits,
     hints: Hints,
     ended: Option<Ended>,
@@ -120,6 +127,8 @@ pub struct RouterSettings {
     pub upstream: Box<str>,
     /// The most bytes of frames that are kept together.
     pub held_command: usize,
+    /// The time for which subscriptions wait for another owner of their slot after a lost connection.
+    pub failover_wait: Option<Duration>,
     /// A number that differs between clients, so that they use different nodes for commands without keys.
     pub seed: usize,
 }
@@ -204,6 +213,7 @@ impl Router {
             upstream: settings.upstream,
             most_kept: settings.held_command,
             seed: settings.seed,
+            failover_wait: settings.failover_wait,
             maps: Maps::of(map),
             legs: Legs::default(),
             order: Order::default(),
@@ -217,6 +227,7 @@ impl Router {
             identity: Identity::default(),
             login: None,
             transaction: Transaction::default(),
+            subscriptions: Subscriptions::default(),
             waits: Waits::default(),
             hints: Hints::default(),
             ended: None,
@@ -227,8 +238,11 @@ impl Router {
     pub fn set_map(&mut self, map: &Arc<Map>, down: &[NodeIndex], now: Tick) {
         self.maps.offer(map, down, now);
         let has_place = |leg: &Leg| map.node(leg.node).is_some_and(|node| node.role == Role::Master);
-        let dead = |leg: &Leg| !has_place(leg) && down.contains(&leg.node) && leg.broken().is_none();
-        let lost: Vec<_> = self.legs.all().filter(|(_, leg)| dead(leg)).map(|(index, _)| index).collect();
+        let dead =
+            |leg: &Leg| !leg.listens && !has_place(leg) && down.contains(&leg.node) && leg.broken().is_none();
+        let mut lost: Vec<_> = self.legs.all().filter(|(_, leg)| dead(leg)).map(|(index, _)| index).collect();
+        lost.extend(self.silent_listeners(map, down));
+        self.subscriptions.hurry();
         lost.into_iter().for_each(|leg| self.break_off(leg, Broken::Left));
         self.advance(now);
     }
@@ -239,10 +253,12 @@ impl Router {
         self.go_on(now);
         self.leave_unreached(now);
         self.tell_slow(now);
+        self.go_on_listening(now);
         let superfluous = self.legs.superfluous(now);
         for leg in superfluous {
             if !self.is_needed(leg) {
                 self.legs.remove(leg);
+                self.subscriptions.forget_leg(leg);
             }
         }
     }
@@ -254,18 +270,26 @@ impl Router {
             Front::Ordered | Front::Own(_) => None,
         };
         let owner = self.waits.for_owner.map(|(since, _)| since.after(PATIENCE));
-        [step, owner, self.legs.due()].into_iter().flatten().min()
+        let subscriptions = self.subscriptions.due(self.failover_wait);
+        [step, owner, subscriptions, self.legs.due()].into_iter().flatten().min()
     }
 
     /// Returns the time at which [`Router::advance`] closes an idle leg, or says that a node takes long. It may be called
     /// a little later.
     pub fn idle_due(&self) -> Option<Tick> {
         let slow = self.slow_node().map(|_| self.front_since.after(PATIENCE));
-        [self.legs.idle_due(), slow].into_iter().flatten().min()
+        let idle = self.legs.idle_due(|leg| self.is_needed(leg));
+        [idle, slow].into_iter().flatten().min()
     }
 
     /// Returns the origin of the next bytes for the client.
     pub fn turn(&self) -> Turn {
+        if self.subscriptions.are_passing() {
+            return Turn::None;
+        }
+        if self.waits.passing.is_none() && self.subscriptions.have_bytes() {
+            return Turn::Own;
+        }
         let leg = match (&self.front, self.order.front()) {
             (_, None) => return Turn::None,
             (Front::Own(_), _) | (Front::Ordered, Some((Origin::Own, _))) => return Turn::Own,
@@ -287,6 +311,10 @@ impl Router {
     /// Appends the router's own replies that are next in order, until `out` holds `up_to` bytes.
     pub fn take_own(&mut self, out: &mut Vec<u8>, up_to: usize, now: Tick) {
         while out.len() < up_to && self.turn() == Turn::Own {
+            if self.waits.passing.is_none() && self.subscriptions.have_bytes() {
+                self.subscriptions.take_bytes(out);
+                continue;
+            }
             if self.waits.passing.is_some() {
                 // After a part of a reply, an error would be read as a part of that reply.
                 return self.end(Ended::Lost);
@@ -313,12 +341,12 @@ impl Router {
 
     /// Returns whether every command was answered.
     pub fn is_settled(&self) -> bool {
-        self.order.is_empty()
+        self.order.is_empty() && self.subscriptions.are_quiet()
     }
 
     /// Returns why the session is over. The client has got every reply that it can get.
     pub fn ended(&self) -> Option<Ended> {
-        self.ended.filter(|_| self.order.is_empty())
+        self.ended.filter(|_| self.order.is_empty() && !self.subscriptions.have_more())
     }
 
     /// Takes the news for the watcher of the cluster.
@@ -341,6 +369,7 @@ impl Router {
             + self.incoming.held()
             + self.identity.held()
             + self.transaction.held()
+            + self.subscriptions.held()
     }
 }
 
@@ -359,16 +388,7 @@ impl Router {
 
     /// Returns whether the leg has a connection on which no reply is pending, so that its end would not show.
     pub fn is_idle(&self, leg: LegIndex) -> bool {
-        self.legs.get(leg).is_some_and(|leg| leg.is_open() && leg.pending() == 0)
-    }
-
-    /// Gives up the node whose reply is next, because it does not answer in time. Its pending commands get errors.
-    /// Returns whether there is such a node.
-    pub fn give_up_front(&mut self) -> bool {
-        let Turn::Leg(leg) = self.turn() else { return false };
-        self.hints.silent = self.legs.get(leg).map(|leg| leg.node);
-        self.break_off(leg, Broken::Lost);
-        true
+        self.legs.get(leg).is_some_and(|leg| leg.is_open() && !leg.listens && leg.pending() == 0)
     }
 
     /// Returns the legs whose set-up is being answered. They are read whose turn it may be.
@@ -398,86 +418,28 @@ impl Router {
     }
 
     /// Records that a leg has a connection.
-    pub fn connected(&mut self, leg: LegIndex, now: Tick) {
+    pub fn connected(&mut self, index: LegIndex, now: Tick) {
         let (setup, left) = self.identity.setup();
-        let Some(leg) = self.legs.get_mut(leg) else { return };
+        let Some(leg) = self.legs.get_mut(index) else { return };
         let LegState::Closed { since, is_dialling: true, .. } = leg.state else { return };
         leg.used_at = now;
-        leg.state = if left.is_empty() { LegState::Open } else { LegState::SettingUp { since, left } };
+        let is_open = left.is_empty();
+        leg.state = if is_open { LegState::Open } else { LegState::SettingUp { since, left } };
         leg.setup = setup;
-    }
-
-    /// Records that a dial failed, or that a node refused the set-up.
-    pub fn unreachable(&mut self, index: LegIndex, why: Unavailable, now: Tick) {
-        let Some(leg) = self.legs.get_mut(index) else { return };
-        if why == Unavailable::Refused {
-            self.hints.refused = Some(leg.node);
-        }
-        let since = match leg.state {
-            LegState::Closed { since, .. } | LegState::SettingUp { since, .. } => since,
-            LegState::Open => now,
-            LegState::Broken(_) => return,
-        };
-        let is_login =
-            self.apart.front().is_some_and(|apart| apart.leg == index && apart.kind == Kind::Login);
-        if is_login && why.passes() && since.after(PATIENCE) > now {
-            self.log_in_elsewhere(index, now);
-        } else if why.passes() && since.after(PATIENCE) > now && !self.maps.is_down(leg.node) {
-            leg.close(since, now.after(REDIAL));
-        } else {
-            if why != Unavailable::Refused {
-                self.hints.silent = Some(leg.node);
-            }
-            self.break_off(index, Broken::Unreached(why));
-        }
-    }
-
-    /// Records that the connection of a leg has ended.
-    pub fn lost(&mut self, index: LegIndex, now: Tick) {
-        let Some(leg) = self.legs.get_mut(index) else { return };
-        if matches!(leg.state, LegState::SettingUp { .. }) {
-            return self.unreachable(index, Unavailable::Connect, now);
-        }
-        if leg.pending() == 0 && !self.transaction.uses(index) {
-            self.legs.remove(index);
-            return;
-        }
-        if leg.breaks() || self.transaction.uses(index) {
-            self.hints.cluster_down = true;
-            self.break_off(index, Broken::Lost);
-        } else {
-            leg.close(now, now);
+        if is_open {
+            self.opened(index, now);
         }
     }
 }
 
 /// Methods for the parts of the router.
 impl Router {
-    /// Ends the session at once. The pending commands get no reply.
-    fn end(&mut self, why: Ended) {
-        self.ended.get_or_insert(why);
-        self.order = Order::default();
-        self.apart.clear();
-        self.own.clear();
-        self.front = Front::Ordered;
-    }
-
-    /// Ends a leg. Its pending commands get errors, each in its turn.
-    fn break_off(&mut self, index: LegIndex, why: Broken) {
-        if let Some(leg) = self.legs.get_mut(index) {
-            leg.break_off(why);
+    /// Records that a leg carries commands from now on.
+    fn opened(&mut self, index: LegIndex, now: Tick) {
+        if self.legs.get(index).is_some_and(|leg| leg.listens) {
+            self.subscriptions.hurry();
+            self.go_on_listening(now);
         }
-        if self.transaction.uses(index) {
-            self.ended.get_or_insert(Ended::Lost);
-        }
-        let is_login =
-            self.apart.front().is_some_and(|apart| apart.leg == index && apart.kind == Kind::Login);
-        if let (true, Broken::Unreached(why)) = (is_login, why) {
-            // The caller tells the client why no node is available: a line in place of a login would be taken for a
-            // refusal.
-            self.end(Ended::Unavailable(why));
-        }
-        self.incoming.leg_lost(index);
     }
 
     /// Returns the node of the front, unless the watcher was told of it or the command may block.
@@ -506,13 +468,14 @@ impl Router {
             return Some(leg);
         }
         let leg = Leg::new(node, self.maps.host(node), is_side, now);
-        let transaction = &self.transaction;
-        self.legs.add(leg, |leg| transaction.uses(leg))
+        let (transaction, subscriptions) = (&self.transaction, &self.subscriptions);
+        self.legs.add(leg, |leg| transaction.uses(leg) || subscriptions.know_leg(leg))
     }
 
     /// Returns whether a leg must stay although it owes nothing.
     fn is_needed(&self, leg: LegIndex) -> bool {
         self.transaction.uses(leg)
+            || self.subscriptions.use_leg(leg)
             || matches!(&self.front, Front::Again(again) if again.leg() == Some(leg))
             || self.incoming.streams_to() == Some(leg)
     }
@@ -533,22 +496,6 @@ impl Router {
         out.extend_from_slice(&line);
         if let Some(leg) = leg.and_then(|leg| self.legs.get_mut(leg)) {
             leg.settle(1);
-        }
-    }
-
-    /// Returns the error in place of a reply that a leg owes.
-    fn loss_line(&self, leg: Option<LegIndex>) -> Vec<u8> {
-        let upstream = &self.upstream;
-        let fate = "this command may or may not have run";
-        match leg.and_then(|leg| self.legs.get(leg)?.broken()) {
-            Some(Broken::Unreached(why)) => unavailable(upstream, why),
-            Some(Broken::Left) => {
-                format!("-ERR portcullis: upstream '{upstream}' changed a master; {fate}\r\n").into_bytes()
-            }
-            Some(Broken::Lost) | None => {
-                format!("-ERR portcullis: upstream '{upstream}' closed the connection; {fate}\r\n")
-                    .into_bytes()
-            }
         }
     }
 
@@ -583,14 +530,9 @@ impl Router {
             return;
         }
         for (index, leg) in self.legs.all_mut() {
-            leg.is_left = !self.maps.has_master(leg.node) && !self.transaction.uses(index);
+            leg.is_left = !leg.listens && !self.maps.has_master(leg.node) && !self.transaction.uses(index);
         }
     }
-}
-
-/// Returns the error line for a command that cannot be sent.
-fn unavailable(upstream: &str, why: Unavailable) -> Vec<u8> {
-    format!("-ERR portcullis: upstream '{upstream}' unavailable ({})\r\n", why.as_str()).into_bytes()
 }
 
 #[cfg(test)]

@@ -51,6 +51,8 @@ pub(super) struct ManyLane {
     client_reads: bool,
     /// The router's own replies that are being passed on.
     own: Vec<u8>,
+    /// The leg with subscriptions that was read last. The next one is read first.
+    heard: Option<LegIndex>,
 }
 
 impl ManyLane {
@@ -60,6 +62,7 @@ impl ManyLane {
         let settings = RouterSettings {
             upstream: target.upstream.name().into(),
             held_command: target.logins.nobody().held_command(),
+            failover_wait: target.upstream.failover_wait(),
             seed: usize::try_from(seed).unwrap_or(0),
         };
         let view = target.view.current();
@@ -73,6 +76,7 @@ impl ManyLane {
             view: None,
             client_reads: true,
             own: Vec::new(),
+            heard: None,
         };
         lane.look_at_view(&view);
         Some(lane)
@@ -127,8 +131,10 @@ impl ManyLane {
 
     /// Appends the next replies to the unread bytes of `replies`. Returns their number; 0 is the end of the session.
     pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>, replies: &mut Pipe) -> Poll<io::Result<usize>> {
+        let mut has_changed = false;
         loop {
             let (added, has_moved) = self.add_replies(cx, replies);
+            has_changed |= has_moved;
             if has_moved {
                 // What the router knows now may let it send more.
                 self.drive(cx, self.client_reads);
@@ -140,6 +146,10 @@ impl ManyLane {
                 return Poll::Ready(Ok(0));
             }
             if !has_moved {
+                // What was read is not for the client, but a command may have waited for it.
+                if has_changed && self.router.has_unjudged() {
+                    cx.waker().wake_by_ref();
+                }
                 return Poll::Pending;
             }
         }
@@ -150,11 +160,14 @@ impl ManyLane {
         let (mut added, mut has_moved) = (0, false);
         let now = self.resources.clock.now();
         while added < LEASE {
-            let next = match self.router.turn() {
-                Turn::None => break,
+            let mut next = match self.router.turn() {
+                Turn::None => Next::Waits,
                 Turn::Own => self.take_own(replies, now),
                 Turn::Leg(leg) => self.receive(cx, leg, replies, now),
             };
+            if matches!(next, Next::Waits) {
+                next = self.hear(cx, replies, now);
+            }
             match next {
                 Next::Added(n) => {
                     added += n;
@@ -319,6 +332,23 @@ impl ManyLane {
             return Next::NoMemory;
         }
         Next::Added(self.own.len())
+    }
+
+    /// Passes bytes of a leg with subscriptions on, in turn with the other ones.
+    fn hear(&mut self, cx: &mut Context<'_>, replies: &mut Pipe, now: Tick) -> Next {
+        let mut legs: Vec<LegIndex> = self.router.listening().collect();
+        let read = legs.iter().position(|leg| Some(*leg) > self.heard).unwrap_or(0);
+        legs.rotate_left(read);
+        for leg in legs {
+            match self.receive(cx, leg, replies, now) {
+                Next::Waits => {}
+                next => {
+                    self.heard = Some(leg);
+                    return next;
+                }
+            }
+        }
+        Next::Waits
     }
 
     /// Passes bytes of a leg on, and reads more of them.

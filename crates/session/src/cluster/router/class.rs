@@ -43,8 +43,6 @@ pub(super) enum Refusal {
     AllNodes,
     /// The position of its keys is not known.
     Unknown,
-    /// It subscribes.
-    Subscription,
 }
 
 impl Refusal {
@@ -55,9 +53,6 @@ impl Refusal {
             Self::OneNode => format!("-ERR portcullis: '{name}' would concern one node of a cluster only\r\n"),
             Self::AllNodes => {
                 format!("-ERR portcullis: '{name}' concerns all nodes of a cluster, and is not supported yet\r\n")
-            }
-            Self::Subscription => {
-                format!("-ERR portcullis: '{name}' is not supported on a cluster yet\r\n")
             }
             Self::Unknown => format!(
                 "-ERR portcullis: the keys of '{name}' are not known, so it cannot be sent to a node of a cluster\r\n"

@@ -9,12 +9,14 @@ use portcullis_resp::scan::{Request, RequestScanner, Span, arguments};
 use portcullis_resp::slot::slot;
 
 use super::class::{Class, Refusal};
+use super::ends::unavailable;
 use super::kept::MAX_FRAME;
 use super::leg::LegIndex;
 use super::order::Origin;
-use super::{Apart, Ended, Front, Kind, MAX_OUT_OF_TURN, PATIENCE, Router, SILENCE, unavailable};
+use super::{Apart, Ended, Front, Kind, MAX_OUT_OF_TURN, PATIENCE, Router, SILENCE};
 use crate::cluster::{CommandSlot, NodeIndex};
 use crate::link::Unavailable;
+use crate::local::client_info::not_while_subscribed;
 use crate::tick::Tick;
 
 /// The limits of the scanner. The session has applied those of the configuration.
@@ -162,6 +164,7 @@ impl Router {
                 }
             }
         }
+        self.subscriptions.note_unjudged(taken < buf.len() || self.has_held());
         taken
     }
 
@@ -170,13 +173,19 @@ impl Router {
         !self.incoming.partial.is_empty()
     }
 
+    /// Returns whether commands of the client wait to be judged.
+    pub const fn has_unjudged(&self) -> bool {
+        self.subscriptions.have_unjudged()
+    }
+
     /// Returns whether no command may be judged now.
     fn holds(&mut self, now: Tick, reads: bool) -> bool {
         if self.waits.for_all && self.order.is_empty() {
             self.waits.for_all = false;
         }
         let front_waits = matches!(&self.front, Front::Again(again) if again.holds());
-        if self.ended.is_some() || self.waits.for_all || front_waits || self.legs.is_congested() {
+        let must_wait = self.waits.for_all || front_waits || self.subscriptions.hold();
+        if self.ended.is_some() || must_wait || self.legs.is_congested() {
             return true;
         }
         if !reads {
@@ -272,6 +281,7 @@ impl Router {
         }
         let pending = self.order.len();
         let slot = match (class, command.slot()) {
+            (Class::Subscription(_), _) if !is_too_long => return Long::NeedMore,
             (Class::Refused(_) | Class::Subscription(_), _) | (_, CommandSlot::Several) => None,
             (Class::Keyed | Class::Script | Class::Any | Class::Publish, CommandSlot::One(slot)) => {
                 Some(slot)
@@ -282,7 +292,7 @@ impl Router {
         };
         let sends_anywhere = matches!(class, Class::Any | Class::Publish);
         let leg = match slot {
-            _ if self.transaction.is_begun() => None,
+            _ if self.transaction.is_begun() || self.only_listens() => None,
             Some(slot) => match self.leg_of_slot(slot, now) {
                 Placed::At(leg) => Some(leg),
                 Placed::Answered => None,
@@ -323,6 +333,9 @@ impl Router {
         }
         match (class, command.slot()) {
             (Class::Refused(refusal), _) => self.refuse(command.id, refusal, now),
+            (class, _) if self.only_listens() && !matches!(class, Class::Subscription(_)) => {
+                self.answer(Cow::Owned(not_while_subscribed(command.id)), now);
+            }
             (_, CommandSlot::Several) => self.answer_error(reply::CROSSSLOT, now),
             _ => self.answer_error(reply::COMMAND_TOO_LARGE, now),
         }
@@ -334,6 +347,9 @@ impl Router {
         let mut command = Command { id, frame, arguments, is_whole: true };
         let class = class_of(&command);
         command.id = exact_id(&command);
+        if let Some(judged) = self.while_listening(&command, class, now) {
+            return judged;
+        }
         if self.transaction.is_begun() {
             return self.in_transaction(command, class, now);
         }
@@ -349,7 +365,7 @@ impl Router {
             Class::Login => self.log_in(command, now),
             Class::Reset => self.reset(now),
             Class::Connection => self.of_connection(command, now),
-            Class::Subscription(_) => self.refuse_taken(command.id, Refusal::Subscription, now),
+            Class::Subscription(verb) => self.subscription(command, verb, now),
             Class::Refused(refusal) => self.refuse_taken(command.id, refusal, now),
         }
     }
@@ -475,7 +491,7 @@ impl Router {
     }
 
     /// Handles a command whose slot has no owner: it waits for another map, for a second the first time.
-    fn without_owner(&mut self, now: Tick) -> Placed {
+    pub(super) fn without_owner(&mut self, now: Tick) -> Placed {
         let number = self.maps.current().number();
         let since = match self.waits.for_owner {
             Some((since, with)) if with == number => since,

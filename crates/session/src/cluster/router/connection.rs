@@ -10,12 +10,17 @@ use super::class::Refusal;
 use super::commands::{Command, Judged, Placed};
 use super::identity::{Identity, Login};
 use super::leg::LegIndex;
+use super::subscriptions::Subscriptions;
 use super::{Broken, Ended, Kind, REDIAL, Router};
 use crate::link::Unavailable;
 use crate::tick::Tick;
 
 /// The reply to SELECT of another database than 0.
 const ONE_DATABASE: &[u8] = b"-ERR SELECT is not allowed in cluster mode\r\n";
+
+/// The reply to a HELLO that would change the RESP version of messages.
+const SUBSCRIBED: &[u8] =
+    b"-ERR portcullis: the RESP version cannot be changed while the client is subscribed to channels of a cluster\r\n";
 
 /// The reply to CLIENT ID, which each leg would answer differently. The session then knows that the number is unknown.
 const NO_ID: &[u8] = b"-ERR portcullis: a client of a cluster has several connections\r\n";
@@ -29,6 +34,10 @@ impl Router {
         if !self.is_settled() {
             return Judged::Later;
         }
+        let login = Login::of(command.id, command.frame);
+        if self.subscriptions.are_active() && login.changes_version(self.identity.resp3()) {
+            return self.answer(Cow::Borrowed(SUBSCRIBED), now);
+        }
         let leg = match self.any_leg(now) {
             Placed::At(leg) => leg,
             Placed::Later => return Judged::Later,
@@ -37,11 +46,16 @@ impl Router {
                 return Judged::Taken;
             }
         };
-        let others: Vec<_> = self.legs.all().map(|(other, _)| other).filter(|other| *other != leg).collect();
-        for other in others.into_iter().filter(|other| !self.transaction.uses(*other)) {
-            self.legs.remove(other);
+        if !self.subscriptions.are_active() {
+            self.subscriptions = Subscriptions::default();
         }
-        self.login = Some(Box::new(Login::of(command.id, command.frame)));
+        let may_go = |other: &LegIndex| *other != leg && !self.is_needed(*other);
+        let others: Vec<_> = self.legs.all().map(|(other, _)| other).filter(may_go).collect();
+        for other in others {
+            self.legs.remove(other);
+            self.subscriptions.forget_leg(other);
+        }
+        self.login = Some(Box::new(login));
         self.send_to(leg, command, Kind::Login, false, now)
     }
 
@@ -79,6 +93,7 @@ impl Router {
             return Judged::Later;
         }
         self.transaction.reset();
+        self.subscriptions = Subscriptions::default();
         self.identity = Identity::default();
         let all: Vec<_> = self.legs.all().map(|(leg, _)| leg).collect();
         all.into_iter().for_each(|leg| self.legs.remove(leg));

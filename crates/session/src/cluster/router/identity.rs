@@ -45,6 +45,13 @@ impl Login {
     }
 }
 
+impl Login {
+    /// Returns whether the login asks for another RESP version than this.
+    pub(super) fn changes_version(&self, now: bool) -> bool {
+        matches!(self, Self::Hello { resp3: Some(resp3), .. } if *resp3 != now)
+    }
+}
+
 impl Identity {
     /// Returns the commands that set a new connection up, and their steps.
     pub(super) fn setup(&self) -> (Vec<u8>, VecDeque<Stage>) {

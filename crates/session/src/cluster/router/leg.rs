@@ -55,6 +55,8 @@ pub(super) struct Leg {
     pub(super) host: Box<str>,
     /// Whether the leg gets only commands that were sent before and redirected.
     pub(super) is_side: bool,
+    /// Whether the leg carries subscriptions only.
+    pub(super) listens: bool,
     /// Whether the node has lost its place, so the leg takes no new commands.
     pub(super) is_left: bool,
     pub(super) state: LegState,
@@ -115,6 +117,7 @@ impl Leg {
             node,
             host: host.into(),
             is_side,
+            listens: false,
             is_left: false,
             state: LegState::Closed { since: now, retry_at: now, is_dialling: false },
             setup: Vec::new(),

@@ -28,8 +28,19 @@ impl Legs {
 
     /// Returns the leg by which new commands go to a node, or the one for commands that are sent again.
     pub(super) fn of(&self, node: NodeIndex, is_side: bool) -> Option<LegIndex> {
-        let fits = |leg: &Leg| leg.node == node && leg.is_side == is_side && leg.takes_commands();
+        let fits =
+            |leg: &Leg| leg.node == node && leg.is_side == is_side && !leg.listens && leg.takes_commands();
         self.all().find(|(_, leg)| fits(leg)).map(|(index, _)| index)
+    }
+
+    /// Returns the legs with subscriptions that are not broken.
+    pub(super) fn listeners(&self) -> impl Iterator<Item = (LegIndex, &Leg)> {
+        self.all().filter(|(_, leg)| leg.listens && leg.broken().is_none())
+    }
+
+    /// Returns the leg with the subscriptions at a node.
+    pub(super) fn listener(&self, node: NodeIndex) -> Option<(LegIndex, &Leg)> {
+        self.listeners().find(|(_, leg)| leg.node == node)
     }
 
     /// Adds a leg. If there is no room, the leg that has been idle for longest gives way. `None`: no leg is idle.
@@ -88,7 +99,8 @@ impl Legs {
 
     /// Returns the open leg that was used last.
     pub(super) fn newest_open(&self) -> Option<LegIndex> {
-        let open = self.all().filter(|(_, leg)| !leg.is_side && leg.is_open() && leg.takes_commands());
+        let is_open = |leg: &Leg| leg.is_open() && leg.takes_commands();
+        let open = self.all().filter(|(_, leg)| !leg.is_side && !leg.listens && is_open(leg));
         open.max_by_key(|(_, leg)| leg.used_at).map(|(index, _)| index)
     }
 
@@ -118,9 +130,10 @@ impl Legs {
         self.all().filter_map(|(_, leg)| due(leg)).min()
     }
 
-    /// Returns the time at which the first idle leg is closed.
-    pub(super) fn idle_due(&self) -> Option<Tick> {
-        self.all().filter(|(_, leg)| leg.pending() == 0).map(|(_, leg)| leg.used_at.after(IDLE)).min()
+    /// Returns the time at which the first idle leg is closed, of those that are not needed.
+    pub(super) fn idle_due(&self, is_needed: impl Fn(LegIndex) -> bool) -> Option<Tick> {
+        let idle = self.all().filter(|(index, leg)| leg.pending() == 0 && !is_needed(*index));
+        idle.map(|(_, leg)| leg.used_at.after(IDLE)).min()
     }
 }
 

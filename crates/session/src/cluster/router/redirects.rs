@@ -19,7 +19,7 @@ use crate::cluster::{Endpoint, NodeIndex, Redirect, Target};
 use crate::tick::Tick;
 
 /// The most times that one command is redirected.
-const MAX_HOPS: u8 = 5;
+pub(super) const MAX_HOPS: u8 = 5;
 
 /// The first wait after TRYAGAIN. Each further one is twice as long.
 const FIRST_WAIT: Duration = Duration::from_millis(10);
@@ -30,7 +30,7 @@ const MAX_DOUBLINGS: u32 = 6;
 const ASKING: &[u8] = b"*1\r\n$6\r\nASKING\r\n";
 
 /// The error in place of a redirect that is not followed.
-const NOT_FOLLOWED: &[u8] = b"-TRYAGAIN the slot of this command is moving to another node\r\n";
+pub(super) const NOT_FOLLOWED: &[u8] = b"-TRYAGAIN the slot of this command is moving to another node\r\n";
 
 /// The front's command on its way to another node.
 #[derive(Debug)]

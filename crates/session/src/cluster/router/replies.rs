@@ -26,13 +26,16 @@ pub enum Received {
 /// Methods for the bytes of the legs.
 impl Router {
     /// Judges the first bytes of what was read from a leg. It must be the leg whose [`Router::turn`] it is, or one of
-    /// [`Router::setting_up`].
+    /// [`Router::setting_up`] or [`Router::listening`].
     pub fn receive(&mut self, index: LegIndex, buf: &[u8], now: Tick) -> Received {
         if buf.is_empty() {
             return Received::Need(1);
         }
         match self.legs.get(index).map(|leg| &leg.state) {
             Some(LegState::SettingUp { .. }) => self.receive_setup(index, buf, now),
+            Some(LegState::Open) if self.legs.get(index).is_some_and(|leg| leg.listens) => {
+                self.hear(index, buf, now)
+            }
             Some(LegState::Open) if self.turn() == Turn::Leg(index) => self.receive_reply(index, buf, now),
             // The bytes of a leg that owes nothing are read before its next reply.
             Some(LegState::Open) => Received::Need(buf.len() + 1),
@@ -130,7 +133,7 @@ impl Router {
     }
 
     /// Gives up a node that breaks the protocol. Nothing that it says can be trusted, so the session ends.
-    fn distrust(&mut self) -> Received {
+    pub(super) fn distrust(&mut self) -> Received {
         self.end(Ended::Protocol);
         Received::Over
     }
@@ -183,6 +186,7 @@ impl Router {
         }
         if left.is_empty() && leg.setup.is_empty() {
             leg.state = LegState::Open;
+            self.opened(index, now);
         }
         Received::Skip(len)
     }

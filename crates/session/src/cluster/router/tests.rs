@@ -2,9 +2,11 @@
 
 mod scripted;
 mod simulation;
+mod subscriptions;
 mod world;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use portcullis_resp::limits::{MAX_ARGUMENTS, MAX_BULK, MAX_INLINE, RequestLimits};
 
@@ -20,7 +22,12 @@ const LIMITS: RequestLimits = RequestLimits {
 };
 
 fn router(map: Map, held_command: usize) -> Router {
-    let settings = RouterSettings { upstream: "main".into(), held_command, seed: 0 };
+    let settings = RouterSettings {
+        upstream: "main".into(),
+        held_command,
+        failover_wait: Some(Duration::from_secs(5)),
+        seed: 0,
+    };
     Router::new(settings, Arc::new(map))
 }
 
