@@ -15,6 +15,7 @@ pub(crate) const HOMES: [(&str, &str, &[&str]); 14] = [
             "audit",
             "log",
             "reload",
+            "takeover",
             "workers",
         ],
     ),

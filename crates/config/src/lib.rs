@@ -48,7 +48,7 @@ pub use limits::{Limits, Tcp, Timeouts};
 pub use load::{Loaded, Reading, default_path, load, read, read_document};
 pub use model::{
     Acl, Admin, Audit, AuditPath, Auth, Cluster, Connections, Credentials, Listener, Log, LogFormat,
-    LogLevel, Overflow, ProxyProtocol, Refusal, Reload, Sentinel, Upstream, User,
+    LogLevel, Overflow, ProxyProtocol, Refusal, Reload, Sentinel, Takeover, Upstream, User,
 };
 pub use origin::{Document, Origin};
 pub use places::Places;
@@ -77,6 +77,7 @@ pub struct Config {
     audit: Audit,
     log: Log,
     reload: Reload,
+    takeover: Takeover,
     workers: usize,
     places: Places,
 }
@@ -163,6 +164,11 @@ impl Config {
     /// The events that make a running proxy read the files again.
     pub fn reload(&self) -> Reload {
         self.reload
+    }
+
+    /// The socket for a process that takes the listening sockets over.
+    pub fn takeover(&self) -> &Takeover {
+        &self.takeover
     }
 
     /// Places of the settings that the host must allow.

@@ -389,6 +389,17 @@ impl Admin {
     }
 }
 
+/// The socket through which a new process takes the listening sockets over from this one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Takeover {
+    /// A socket in the directory of the process's state, named from the path of the configuration file.
+    Standard,
+    /// A socket at this path.
+    At(PathBuf),
+    /// No socket.
+    Off,
+}
+
 /// The audit trail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Audit {

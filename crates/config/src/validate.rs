@@ -25,6 +25,8 @@ use super::{Admin, Config};
 pub(super) use groups::is_yaml;
 pub(super) use service::report_audit_of_input;
 
+use service::Service;
+
 /// `None` when something needed could not be made; what was wrong is in `scope`.
 pub(super) fn config(tree: &Node, path: &Path, scope: &mut Scope) -> Option<Config> {
     let mut fields = Fields::of(tree, "the configuration", &mut scope.problems)?;
@@ -34,13 +36,9 @@ pub(super) fn config(tree: &Node, path: &Path, scope: &mut Scope) -> Option<Conf
     let patch =
         fields.take("limits").map(|node| Patch::process(node, &mut scope.problems)).unwrap_or_default();
     let limits = patch.over(&Limits::default());
-    let admin = service::admin(fields.take("admin"), scope);
-    let audit = service::audit(fields.take("audit"), scope);
-    let log = service::log(fields.take("log"), &mut scope.problems);
-    let reload = service::reload(fields.take("reload"), &mut scope.problems);
-    let workers = service::workers(fields.take("workers"), &mut scope.problems);
+    let service = Service::read(&mut fields, scope);
     let mut users = users::read(&mut fields, &upstreams, &mut groups, &mut policy, scope);
-    let admin_bind = admin.iter().flatten().map(Admin::bind).next();
+    let admin_bind = service.admin.iter().flatten().map(Admin::bind).next();
     let parts = listeners::Parts {
         upstreams: &upstreams,
         users: &mut users,
@@ -78,11 +76,12 @@ pub(super) fn config(tree: &Node, path: &Path, scope: &mut Scope) -> Option<Conf
         hosts,
         written,
         limits,
-        admin: admin?,
-        audit: audit?,
-        log: log?,
-        reload: reload?,
-        workers: workers?,
+        admin: service.admin?,
+        audit: service.audit?,
+        log: service.log?,
+        reload: service.reload?,
+        takeover: service.takeover?,
+        workers: service.workers?,
         places: Places::of(scope),
     })
 }

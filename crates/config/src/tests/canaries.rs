@@ -82,6 +82,7 @@ admin: {bind: "127.0.0.1:9377", token: {file: pw}}
 audit: {path: stdout, commands: none, on_overflow: drop}
 log: {format: text, level: info}
 reload: watch
+takeover: takeover.sock
 workers: 1
 "#;
 

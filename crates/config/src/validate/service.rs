@@ -11,11 +11,11 @@ use crate::Config;
 use crate::address::AdminBind;
 use crate::fields::Fields;
 use crate::message::{Masked, message};
-use crate::model::{Admin, Audit, AuditPath, Log, LogFormat, LogLevel, Overflow, Reload};
+use crate::model::{Admin, Audit, AuditPath, Log, LogFormat, LogLevel, Overflow, Reload, Takeover};
 use crate::problem::Problems;
 use crate::raw::Node;
 use crate::scope::Scope;
-use crate::value::socket::Local;
+use crate::value::socket::{self, Local};
 use crate::{secret, value};
 
 /// The admin endpoint where the file says nothing.
@@ -23,8 +23,33 @@ const ADMIN_BIND: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 
 /// More threads than this is a slip of the keyboard.
 const MAX_WORKERS: u64 = 1024;
 
+/// The settings of the process. `None` is a setting with a fault.
+pub(super) struct Service {
+    /// `Some(None)` is off.
+    pub admin: Option<Option<Admin>>,
+    pub audit: Option<Audit>,
+    pub log: Option<Log>,
+    pub reload: Option<Reload>,
+    pub takeover: Option<Takeover>,
+    pub workers: Option<usize>,
+}
+
+impl Service {
+    /// Reads the settings.
+    pub(super) fn read(fields: &mut Fields<'_>, scope: &mut Scope) -> Self {
+        Self {
+            admin: admin(fields.take("admin"), scope),
+            audit: audit(fields.take("audit"), scope),
+            log: log(fields.take("log"), &mut scope.problems),
+            reload: reload(fields.take("reload"), &mut scope.problems),
+            takeover: takeover(fields.take("takeover"), scope),
+            workers: workers(fields.take("workers"), &mut scope.problems),
+        }
+    }
+}
+
 /// The admin endpoint: `Some(None)` is off, `None` a setting with a fault.
-pub(super) fn admin(node: Option<&Node>, scope: &mut Scope) -> Option<Option<Admin>> {
+fn admin(node: Option<&Node>, scope: &mut Scope) -> Option<Option<Admin>> {
     let Some(node) = node else { return Some(Some(Admin { bind: AdminBind::Tcp(ADMIN_BIND), token: None })) };
     if value::is_off(node) {
         return Some(None);
@@ -52,7 +77,7 @@ pub(super) fn admin(node: Option<&Node>, scope: &mut Scope) -> Option<Option<Adm
     Some(Some(Admin { bind, token }))
 }
 
-pub(super) fn audit(node: Option<&Node>, scope: &mut Scope) -> Option<Audit> {
+fn audit(node: Option<&Node>, scope: &mut Scope) -> Option<Audit> {
     let mut audit = Audit { path: AuditPath::Unset, on_overflow: Overflow::Drop };
     let Some(node) = node else { return Some(audit) };
     let mut fields = Fields::of(node, "audit", &mut scope.problems)?;
@@ -103,7 +128,7 @@ pub(crate) fn report_audit_of_input(config: &Config, scope: &mut Scope) {
     scope.problems.error(place, message, "name a file of its own for the audit lines");
 }
 
-pub(super) fn log(node: Option<&Node>, problems: &mut Problems) -> Option<Log> {
+fn log(node: Option<&Node>, problems: &mut Problems) -> Option<Log> {
     let mut log = Log { format: LogFormat::Text, level: LogLevel::Info };
     let Some(node) = node else { return Some(log) };
     let mut fields = Fields::of(node, "log", problems)?;
@@ -119,7 +144,7 @@ pub(super) fn log(node: Option<&Node>, problems: &mut Problems) -> Option<Log> {
     Some(log)
 }
 
-pub(super) fn reload(node: Option<&Node>, problems: &mut Problems) -> Option<Reload> {
+fn reload(node: Option<&Node>, problems: &mut Problems) -> Option<Reload> {
     match node {
         Some(node) => {
             value::word(node, "reload", &[("watch", Reload::Watch), ("signal", Reload::Signal)], problems)
@@ -128,7 +153,23 @@ pub(super) fn reload(node: Option<&Node>, problems: &mut Problems) -> Option<Rel
     }
 }
 
-pub(super) fn workers(node: Option<&Node>, problems: &mut Problems) -> Option<usize> {
+fn takeover(node: Option<&Node>, scope: &mut Scope) -> Option<Takeover> {
+    let Some(node) = node else { return Some(Takeover::Standard) };
+    if value::is_off(node) {
+        return Some(Takeover::Off);
+    }
+    let text = value::text(node, "takeover", &mut scope.problems)?;
+    let path = text.strip_prefix("unix:").unwrap_or(text);
+    match socket::unix(path, &scope.base) {
+        Ok(path) => Some(Takeover::At(path)),
+        Err((message, hint)) => {
+            scope.problems.error(&node.place, message, hint);
+            None
+        }
+    }
+}
+
+fn workers(node: Option<&Node>, problems: &mut Problems) -> Option<usize> {
     let written = match node {
         Some(node) => value::number(node, "workers", (0, MAX_WORKERS), problems)?,
         None => 0,

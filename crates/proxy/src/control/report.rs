@@ -261,6 +261,9 @@ impl Changes {
         if new.workers() != workers {
             changes.not_applied.push(format!("workers: {} (running with {workers})", new.workers()));
         }
+        if new.takeover() != old.takeover() {
+            changes.not_applied.push("takeover: the socket stays where it is".to_owned());
+        }
         let wanted = new.admin().map(Admin::bind);
         if wanted != admin {
             let named = |bind: Option<&AdminBind>| bind.map_or_else(|| "off".to_owned(), ToString::to_string);
