@@ -91,6 +91,20 @@ fn nftables_and_the_gate_agree() {
     });
 }
 
+/// tests/systemd.sh lets a real systemd filter by it.
+#[test]
+fn a_drop_in_for_the_socket_unit() {
+    let directory = tempfile::tempdir().expect("a scratch directory");
+    let yaml = YAML.replace("{port}", "6380").replace("{other}", "6381").replace("{admin}", "9377");
+    let yaml = yaml.replace("{redis}", "\"127.0.0.1:6379\"");
+    std::fs::write(directory.path().join("portcullis.yaml"), yaml).expect("writable");
+    let output = portcullis(directory.path(), ["export", "systemd", "--listener", "balanced"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("[Socket]\nIPAddressAllow=\nIPAddressDeny=any\n"), "{text}");
+    assert!(text.ends_with("# listener balanced\nIPAddressAllow=127.0.0.50/32\n"), "{text}");
+}
+
 #[test]
 fn an_unknown_listener_is_named() {
     let directory = tempfile::tempdir().expect("a scratch directory");

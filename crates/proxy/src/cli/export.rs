@@ -2,6 +2,7 @@
 
 mod nftables;
 mod security_group;
+mod systemd;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -40,6 +41,8 @@ enum Format {
     Nftables,
     /// JSON for 'aws ec2 authorize-security-group-ingress --ip-permissions'
     SecurityGroup,
+    /// A drop-in for portcullis.socket: systemd drops the packets of all other addresses
+    Systemd,
 }
 
 /// The connections that one listener takes, as far as addresses decide.
@@ -94,6 +97,10 @@ fn rules(format: Format, config: &Config, asked: &[&Listener], now: UnixSeconds)
         Format::SecurityGroup => {
             notes.extend(security_group::notes(&exported));
             security_group::permissions(&exported, &made)
+        }
+        Format::Systemd => {
+            notes.extend(systemd::notes(&exported));
+            systemd::drop_in(&exported, &made)
         }
     };
     Rules { text, notes }

@@ -124,6 +124,32 @@ fn a_security_group_has_one_permission_for_each_port() {
 }
 
 #[test]
+fn a_drop_in_of_systemd_has_one_list() {
+    let (text, notes) = exported(Format::Systemd, Some("public"));
+    assert_eq!(
+        text,
+        "\
+# Made by 'portcullis export systemd' at 2027-01-15T08:00:00Z from gate.yaml.
+# Install it as /etc/systemd/system/portcullis.socket.d/allow.conf, then run
+# 'systemctl daemon-reload'. Make it again when the configuration changes.
+[Socket]
+IPAddressAllow=
+IPAddressDeny=any
+# listener public
+IPAddressAllow=198.51.100.7/32
+IPAddressAllow=203.0.113.0/31
+IPAddressAllow=203.0.113.3/32
+IPAddressAllow=2001:db8:1::/48
+"
+    );
+    let end = "listener public: 198.51.100.7/32 ends at 2027-01-15T09:00:00Z, but the socket unit keeps it";
+    assert_eq!(notes.last().map(String::as_str), Some(end));
+    let (text, notes) = exported(Format::Systemd, None);
+    assert!(text.contains("# listener inside\nIPAddressAllow=192.0.2.7/32\n# listener dual\n"), "{text}");
+    assert!(notes.iter().any(|note| note.starts_with("all sockets of a unit have one list")), "{notes:#?}");
+}
+
+#[test]
 fn what_rules_cannot_say_is_said() {
     let (_, notes) = exported(Format::Nftables, None);
     let beginnings = [
