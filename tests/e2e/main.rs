@@ -46,6 +46,7 @@ mod shapes;
 mod shared;
 mod spelling;
 mod swallowed;
+mod takeover;
 mod terminal;
 mod test_connection;
 mod tls;

@@ -23,6 +23,7 @@ use crate::wait::{PATIENCE, within_patience};
 pub struct Gate {
     // Dropped before the directory: the proxy must have ended when its directory is removed.
     process: Process,
+    environment: Vec<(String, String)>,
     port: u16,
     admin: u16,
     secrets: Vec<String>,
@@ -228,9 +229,13 @@ impl GateBuilder {
             Some(options) => words.extend(blanks.fill(options).split(' ').map(OsString::from)),
             None => words.extend(["--config".into(), path.join("portcullis.yaml").into()]),
         }
-        let process = Process::start(path, "gate", &words[0], &words[1..], &self.environment);
+        // Each test has its own state directory, as each service has.
+        let mut environment = vec![("RUNTIME_DIRECTORY".to_owned(), path.display().to_string())];
+        environment.extend(self.environment.iter().cloned());
+        let process = Process::start(path, "gate", &words[0], &words[1..], &environment);
         let hiding = self.is_hidden().then(|| Hiding::begin(port, &self.inner));
-        Gate { process, port, admin, secrets: self.secrets.clone(), blanks, _hiding: hiding, directory }
+        let secrets = self.secrets.clone();
+        Gate { process, environment, port, admin, secrets, blanks, _hiding: hiding, directory }
     }
 
     fn yaml(&self, directory: &Path, port: u16, admin: u16) -> String {
@@ -298,6 +303,18 @@ impl Gate {
 
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
+    }
+
+    /// Starts a further process for the same file, with options of `run`. Its output has this name.
+    pub fn beside(&self, name: &str, options: &[&str]) -> Process {
+        let file = self.directory().join("portcullis.yaml").display().to_string();
+        let words = [&["run", "--config", &file], options].concat();
+        Process::start(self.directory(), name, binary().as_os_str(), words, &self.environment)
+    }
+
+    /// Puts a process of [`Self::beside`] in the place of the one before, which is returned.
+    pub fn succeed(&mut self, next: Process) -> Process {
+        std::mem::replace(&mut self.process, next)
     }
 
     pub fn signal(&self, signal: Signal) {
@@ -412,7 +429,9 @@ impl Drop for Gate {
 
 /// Runs `portcullis` until it exits. Returns its output.
 pub fn portcullis<S: AsRef<OsStr>>(directory: &Path, arguments: impl IntoIterator<Item = S>) -> Output {
-    Command::new(binary()).args(arguments).current_dir(directory).output().expect("the binary starts")
+    let mut command = Command::new(binary());
+    command.args(arguments).current_dir(directory).env("RUNTIME_DIRECTORY", directory);
+    command.output().expect("the binary starts")
 }
 
 /// Returns the path in `PORTCULLIS_BIN`, or the binary that cargo has put beside the binary of this test.

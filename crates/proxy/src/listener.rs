@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet, yield_now};
 
 use self::acceptor::Acceptor;
-pub(crate) use self::bound::{Bound, bind_all};
+pub(crate) use self::bound::{Bound, bind_all, bind_or_take};
 use self::headers::Headers;
 use crate::generation::listener::Listener;
 use crate::generation::store::Generation;
@@ -51,6 +51,10 @@ pub(crate) enum AcceptorOrder {
         /// Gets a message when the order is carried out.
         done: oneshot::Sender<()>,
     },
+    /// Sends a further descriptor of each listening socket, with its address.
+    Share(oneshot::Sender<io::Result<Vec<(Bind, socket2::Socket)>>>),
+    /// Stops accepting on all sockets, because another process accepts on them. Files of unix sockets stay.
+    GiveAway(oneshot::Sender<()>),
 }
 
 /// Accepts on all sockets. Ends, and closes the sockets, when the senders of orders are dropped or a socket fails.
@@ -75,6 +79,15 @@ pub(crate) async fn run(
                 }
                 Some(AcceptorOrder::Release { binds, done }) => {
                     sockets.close(|listening| binds.contains(&listening.bound.bind)).await;
+                    let _ = done.send(());
+                }
+                Some(AcceptorOrder::Share(answer)) => {
+                    let shared = sockets.open.iter().map(|(listening, _)| listening.bound.share()).collect();
+                    let _ = answer.send(shared);
+                }
+                Some(AcceptorOrder::GiveAway(done)) => {
+                    sockets.open.iter().for_each(|(listening, _)| listening.bound.give_away());
+                    sockets.close(|_| true).await;
                     let _ = done.send(());
                 }
                 None => break,

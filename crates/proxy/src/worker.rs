@@ -50,8 +50,18 @@ pub(crate) enum Order {
     View(Arc<View>),
     /// Answer, as a sign of life.
     Respond(oneshot::Sender<()>),
-    /// Finish the commands that are in progress. The worker ends when no session is left, or after this time.
-    Drain(Duration),
+    /// Finish the commands that are in progress. The worker ends when no session is left, or after this time, and sends
+    /// the totals.
+    Drain(Duration, oneshot::Sender<Drained>),
+}
+
+/// The sessions that a drain ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Drained {
+    /// Those that ended by themselves: no command was in progress, or the client disconnected.
+    pub finished: u64,
+    /// Those that were cut when the time was over.
+    pub cut: u64,
 }
 
 /// The state of one worker.

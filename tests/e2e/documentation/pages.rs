@@ -118,7 +118,7 @@ fn texts_of_the_page_on_troubleshooting_are_in_the_code() {
 }
 
 /// Texts of Redis, of systemd, of client libraries and of the kernel.
-const OF_OTHERS: [&str; 11] = [
+const OF_OTHERS: [&str; 12] = [
     "Connection refused",
     "-EXECABORT",
     "-LOADING",
@@ -127,6 +127,7 @@ const OF_OTHERS: [&str; 11] = [
     "-BUSY",
     "status=",
     "activating",
+    "Found left-over process",
     "portcullis.yaml:LINE:COLUMN: error:",
     "unavailable (KIND)",
     "COUNT above 10000",

@@ -242,6 +242,12 @@ impl<S: BuildHasher> Sources<S> {
         blocks.into_iter().map(|(until, source)| (source, Duration::from_nanos(until))).collect()
     }
 
+    /// Blocks a source until a moment, as another process that served the same listener has done. A longer block stays.
+    /// Does nothing if the table has no room.
+    pub fn block(&mut self, source: Source, until: Duration, now: Duration) {
+        self.change(source, now, |record| record.blocked_until = record.blocked_until.max(nanos(until)));
+    }
+
     /// Ends the block of a source and forgets its failed logins. Returns whether the source was blocked.
     pub fn unblock(&mut self, source: Source, now: Duration) -> bool {
         if self.blocked_until(source, now).is_none() {

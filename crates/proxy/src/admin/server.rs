@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::pin::pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
@@ -20,6 +21,7 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
+use crate::net::ready::ReadySockets;
 use crate::net::socket::{BindError, SocketFile, listen_tcp, listen_unix};
 
 use super::routes::router;
@@ -44,25 +46,44 @@ pub(crate) struct Bound {
 }
 
 impl Bound {
-    /// Binds and listens, so that a port in use is known before anything is served.
+    /// Binds and listens, so that a port in use is known before anything is served. A socket that listens already is
+    /// taken.
     ///
     /// # Errors
     /// The address cannot be listened on.
-    pub(crate) fn bind(bind: &AdminBind, tcp: &Tcp) -> Result<Self, BindError> {
-        Self::listen(bind, tcp).map_err(|source| BindError {
+    pub(crate) fn bind(bind: &AdminBind, tcp: &Tcp, ready: &mut ReadySockets) -> Result<Self, BindError> {
+        Self::listen(bind, tcp, ready).map_err(|source| BindError {
             owner: "admin".to_owned(),
             bind: bind.into(),
             source,
         })
     }
 
-    fn listen(bind: &AdminBind, tcp: &Tcp) -> io::Result<Self> {
+    fn listen(bind: &AdminBind, tcp: &Tcp, ready: &mut ReadySockets) -> io::Result<Self> {
+        if let Some((socket, file)) = ready.take(&bind.into(), tcp)? {
+            return Ok(Self { socket, file });
+        }
         Ok(match bind {
             AdminBind::Tcp(addr) => Self { socket: listen_tcp(*addr, false, tcp)?, file: None },
             AdminBind::Unix(file) => {
                 Self { socket: listen_unix(file)?, file: Some(SocketFile::at(file.path())?) }
             }
         })
+    }
+
+    /// Returns a further descriptor of the socket for another process.
+    ///
+    /// # Errors
+    /// There are no more descriptors.
+    pub(crate) fn share(&self) -> io::Result<socket2::Socket> {
+        self.socket.try_clone()
+    }
+
+    /// Leaves the file of a unix socket to the process that has taken the socket over.
+    pub(crate) fn give_away(&self) {
+        if let Some(file) = &self.file {
+            file.give_away();
+        }
     }
 
     /// Returns the address; with port 0 in the config, the port that was given.
@@ -78,7 +99,7 @@ impl Bound {
 /// # Errors
 /// The runtime cannot take the socket.
 pub(crate) async fn serve(
-    bound: Bound,
+    bound: Rc<Bound>,
     state: Arc<AdminState>,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {

@@ -2,6 +2,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use tokio::sync::oneshot;
 
 use super::*;
 use crate::control::report::{Report, Trigger};
+use crate::net::ready::ReadySockets;
 use crate::upstream::health::Watched;
 
 /// A served endpoint, on a thread of its own as in the proxy.
@@ -37,12 +39,12 @@ impl Served {
         let admin = config.admin().unwrap();
         let (requests, asked) = mpsc::channel(1);
         let state = AdminState::new(admin, process, Arc::clone(&health), Arc::default(), requests);
-        let bound = Bound::bind(admin.bind(), config.limits().tcp()).unwrap();
+        let bound = Bound::bind(admin.bind(), config.limits().tcp(), &mut ReadySockets::default()).unwrap();
         let (addr, serving) = (bound.tcp_addr(), Arc::clone(&state));
         let (stop, stopped) = oneshot::channel();
         let thread = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(serve(bound, serving, async { drop(stopped.await) })).unwrap();
+            runtime.block_on(serve(Rc::new(bound), serving, async { drop(stopped.await) })).unwrap();
         });
         Self { addr, state, watched, asked, dir, stop: Some(stop), thread: Some(thread) }
     }

@@ -33,6 +33,8 @@ pub(super) struct ServiceManager {
     watchdog: Option<Duration>,
     /// Whether the last reload was rejected, for the status.
     rejected: AtomicBool,
+    /// Whether another process speaks for the service now.
+    silent: AtomicBool,
 }
 
 impl ServiceManager {
@@ -63,6 +65,7 @@ impl ServiceManager {
             socket: Some(socket),
             watchdog: watchdog(interval, owner),
             rejected: AtomicBool::new(false),
+            silent: AtomicBool::new(false),
         })
     }
 
@@ -128,8 +131,13 @@ impl ServiceManager {
         self.watchdog.map(|limit| limit / MESSAGES_PER_WATCHDOG)
     }
 
+    /// Sends nothing from now on: the service is another process now.
+    pub(super) fn fall_silent(&self) {
+        self.silent.store(true, Relaxed);
+    }
+
     fn send(&self, message: &str) {
-        let Some(socket) = &self.socket else { return };
+        let Some(socket) = self.socket.as_ref().filter(|_| !self.silent.load(Relaxed)) else { return };
         if let Err(error) = socket.send(message.as_bytes()) {
             tracing::warn!(message = message.replace('\n', " "), %error, "a message to the service manager is lost");
         }

@@ -10,14 +10,14 @@ use std::time::Duration;
 
 use portcullis_config::message::Harmless;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_local;
 
 use super::shutdown;
 use crate::connection;
 use crate::listener::{self, AcceptorOrder, Bound, WorkerHandle};
 use crate::process::Process;
-use crate::worker::{Order, run};
+use crate::worker::{Drained, Order, run};
 
 /// The number of batches of connections that may wait for a worker. A worker that leaves more of them waiting
 /// is stuck.
@@ -61,20 +61,33 @@ pub(super) fn start(
     Ok((workers, acceptor))
 }
 
-/// Tells the workers to drain, and waits for all threads.
-pub(super) async fn drain(acceptor: AcceptThread, workers: Vec<WorkerThread>, within: Duration) -> ExitCode {
+/// Tells the workers to drain, and waits for all threads. Returns the exit code, and what became of the sessions.
+pub(super) async fn drain(
+    acceptor: AcceptThread,
+    workers: Vec<WorkerThread>,
+    within: Duration,
+) -> (ExitCode, Drained) {
     let AcceptThread { orders, thread } = acceptor;
     drop(orders);
     let mut threads = Vec::from_iter(thread);
     // The handles are kept until all threads have ended: a worker whose queue is closed stops at once.
     let mut handles = Vec::new();
+    let mut reports = Vec::new();
     for WorkerThread { handle, thread } in workers {
         // If the queue of a worker is closed, the worker has already ended.
-        let _ = handle.orders.send(Order::Drain(within)).await;
+        let (report, totals) = oneshot::channel();
+        let _ = handle.orders.send(Order::Drain(within, report)).await;
+        reports.push(totals);
         handles.push(handle);
         threads.push(thread);
     }
-    shutdown::finish(threads, within).await
+    let exit = shutdown::finish(threads, within).await;
+    let totals = reports.iter_mut().filter_map(|totals| totals.try_recv().ok());
+    let sum = |sum: Drained, more: Drained| Drained {
+        finished: sum.finished + more.finished,
+        cut: sum.cut + more.cut,
+    };
+    (exit, totals.fold(Drained::default(), sum))
 }
 
 /// The thread of a worker, and the handle that sends orders to the worker.

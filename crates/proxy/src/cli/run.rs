@@ -9,6 +9,7 @@ use portcullis_config::{
     Config, ConfigFile, Document, LoadOptions, Loaded, Origin, Problem, Reading, read, read_document,
 };
 
+use crate::app::RunOptions;
 use crate::{app, log};
 
 use super::check::report;
@@ -21,6 +22,15 @@ pub struct RunArgs {
     /// The configuration file [default: PORTCULLIS_CONFIG, ./portcullis.yaml, /etc/portcullis/portcullis.yaml]
     #[arg(long, short, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Take the listening sockets over from the running process of this file, which then drains
+    #[arg(long)]
+    takeover: bool,
+    /// Serve in a child process, which may drain after the parent has ended: for service managers
+    #[arg(long, conflicts_with = "child")]
+    in_child: bool,
+    /// What the child of --in-child is started with
+    #[arg(long, hide = true)]
+    child: bool,
     #[command(flatten)]
     forward: ForwardArgs,
     /// Print the configuration that these options stand for, and do not run
@@ -31,6 +41,12 @@ pub struct RunArgs {
 /// Reads the configuration and runs until a signal stops it. Exit 0; 64 for bad options; 78 for a bad configuration; 1
 /// when it cannot start, or a second signal stops it.
 pub fn run(args: &RunArgs) -> ExitCode {
+    if args.in_child {
+        return app::run_in_child().unwrap_or_else(|error| {
+            say(format_args!("{error}"));
+            ExitCode::FAILURE
+        });
+    }
     if args.forward.is_given() || args.print_config {
         return run_forward(args);
     }
@@ -43,7 +59,10 @@ pub fn run(args: &RunArgs) -> ExitCode {
     };
     let Reading { result, sources, .. } = read(&path, &LoadOptions::new());
     match result {
-        Ok(loaded) => run_loaded(loaded, sources),
+        Ok(loaded) => {
+            let options = RunOptions { takeover: args.takeover, is_child: args.child };
+            run_loaded(loaded, sources, options)
+        }
         Err(problems) => {
             let _ = report(&mut io::stderr().lock(), &problems);
             ExitCode::from(BAD_CONFIG)
@@ -64,6 +83,8 @@ enum BadForward {
          run --listen 0.0.0.0:6380 --to redis:6379 --allow 203.0.113.0/24'"
     )]
     Missing(&'static str),
+    #[error("--takeover needs a configuration file: it finds the running process by the path of the file")]
+    Takeover,
     #[error("cannot read the current directory, which relative paths need: {0}")]
     Directory(#[from] io::Error),
 }
@@ -86,7 +107,10 @@ fn run_forward(args: &RunArgs) -> ExitCode {
             let _ = report(&mut io::stderr().lock(), &loaded.warnings);
             print(document.text().as_bytes())
         }
-        Ok(loaded) => run_loaded(loaded, sources),
+        Ok(loaded) => {
+            let options = RunOptions { takeover: false, is_child: args.child };
+            run_loaded(loaded, sources, options)
+        }
         Err(problems) => {
             let _ = report(&mut io::stderr().lock(), &problems);
             say(format_args!(
@@ -102,6 +126,9 @@ fn forward(args: &RunArgs) -> Result<Document, BadForward> {
     if args.config.is_some() {
         return Err(BadForward::WithFile);
     }
+    if args.takeover {
+        return Err(BadForward::Takeover);
+    }
     let needed = [
         (forward.listen.is_empty(), "--listen"),
         (forward.to.is_none(), "--to"),
@@ -113,7 +140,7 @@ fn forward(args: &RunArgs) -> Result<Document, BadForward> {
     Ok(forward.document(Comments::Without)?)
 }
 
-fn run_loaded(loaded: Loaded, sources: Vec<ConfigFile>) -> ExitCode {
+fn run_loaded(loaded: Loaded, sources: Vec<ConfigFile>, options: RunOptions) -> ExitCode {
     let Loaded { config, warnings } = loaded;
     // Held to the end: dropping it writes what is still queued.
     let _log = match log::start(config.log()) {
@@ -130,11 +157,11 @@ fn run_loaded(loaded: Loaded, sources: Vec<ConfigFile>) -> ExitCode {
             "{CONFIG_VARIABLE} is ignored: the options of the command line describe the configuration"
         );
     }
-    run_app(config, sources)
+    run_app(config, sources, options)
 }
 
-fn run_app(config: Config, sources: Vec<ConfigFile>) -> ExitCode {
-    match app::run(config, sources) {
+fn run_app(config: Config, sources: Vec<ConfigFile>, options: RunOptions) -> ExitCode {
+    match app::run(config, sources, options) {
         Ok(exit) => exit,
         Err(error) => {
             tracing::error!("cannot start: {error}");

@@ -57,6 +57,13 @@ impl SourceTable {
         blocks.into_iter().map(|(source, until)| (source, until.saturating_sub(now))).collect()
     }
 
+    /// Blocks a source for this time, as the process before this one has done. The limits may be set later; without limits
+    /// the block has no effect.
+    pub(crate) fn block(&self, source: Source, left: Duration) {
+        let now = self.now();
+        self.lock().block(source, now.saturating_add(left), now);
+    }
+
     /// Ends the block of a source. Returns whether the source was blocked.
     pub(crate) fn unblock(&self, source: Source) -> bool {
         let now = self.now();

@@ -5,6 +5,7 @@ use std::io;
 use portcullis_config::{Bind, Config, Origin, Tcp};
 
 use crate::generation::listener::Listener;
+use crate::net::ready::ReadySockets;
 use crate::net::socket::{BindError, SocketFile, listen_tcp, listen_unix, set_options};
 
 /// A listening socket, with its address.
@@ -16,12 +17,28 @@ pub(crate) struct Bound {
 }
 
 impl Bound {
-    fn bind(bind: &Bind, tcp: &Tcp) -> io::Result<Self> {
-        let (socket, file) = match bind {
-            Bind::Tcp { addr, v6only } => (listen_tcp(*addr, *v6only, tcp)?, None),
-            Bind::Unix(file) => (listen_unix(file)?, Some(SocketFile::at(file.path())?)),
+    fn bind(bind: &Bind, tcp: &Tcp, ready: &mut ReadySockets) -> io::Result<Self> {
+        let (socket, file) = match (ready.take(bind, tcp)?, bind) {
+            (Some(taken), _) => taken,
+            (None, Bind::Tcp { addr, v6only }) => (listen_tcp(*addr, *v6only, tcp)?, None),
+            (None, Bind::Unix(file)) => (listen_unix(file)?, Some(SocketFile::at(file.path())?)),
         };
         Ok(Self { socket, bind: bind.clone(), file })
+    }
+
+    /// Returns the address, and a further descriptor of the socket for another process.
+    ///
+    /// # Errors
+    /// There are no more descriptors.
+    pub(super) fn share(&self) -> io::Result<(Bind, socket2::Socket)> {
+        Ok((self.bind.clone(), self.socket.try_clone()?))
+    }
+
+    /// Leaves the file of a unix socket to the process that has taken the socket over.
+    pub(super) fn give_away(&self) {
+        if let Some(file) = &self.file {
+            file.give_away();
+        }
     }
 
     /// Sets the options that a reload may change.
@@ -40,10 +57,22 @@ impl Bound {
 /// # Errors
 /// The proxy cannot listen on an address. The sockets that are already bound are closed again.
 pub(crate) fn bind_all(config: &Config, is_wanted: impl Fn(&Bind) -> bool) -> Result<Vec<Bound>, BindError> {
+    bind_or_take(config, is_wanted, &mut ReadySockets::default())
+}
+
+/// Does the same as [`bind_all`], and takes the sockets that listen already where their addresses are wanted.
+///
+/// # Errors
+/// Those of [`bind_all`].
+pub(crate) fn bind_or_take(
+    config: &Config,
+    is_wanted: impl Fn(&Bind) -> bool,
+    ready: &mut ReadySockets,
+) -> Result<Vec<Bound>, BindError> {
     let mut bound = Vec::new();
     for listener in config.listeners() {
         for bind in listener.binds().iter().filter(|bind| is_wanted(bind)) {
-            bound.push(Bound::bind(bind, listener.limits().tcp()).map_err(|source| BindError {
+            bound.push(Bound::bind(bind, listener.limits().tcp(), ready).map_err(|source| BindError {
                 owner: match config.origin() {
                     Origin::File(_) => format!("listener '{}'", listener.name()),
                     Origin::Document(_) => "--listen".to_owned(),

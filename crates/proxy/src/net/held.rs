@@ -104,7 +104,8 @@ impl HeldElsewhere {
     }
 }
 
-fn is_unspecified(addr: &SocketAddr) -> bool {
+/// Returns whether a socket with the address listens on all addresses of the machine.
+pub(super) fn is_unspecified(addr: &SocketAddr) -> bool {
     match addr {
         SocketAddr::V4(addr) => addr.ip().is_unspecified(),
         SocketAddr::V6(addr) => addr.ip().is_unspecified(),
@@ -125,7 +126,7 @@ pub(crate) fn place(path: &Path) -> PathBuf {
 }
 
 /// Sixteen hexadecimal digits: a name has room for them, and two paths do not share them by chance.
-fn digest(path: &Path) -> String {
+pub(crate) fn digest(path: &Path) -> String {
     use std::fmt::Write;
     use std::os::unix::ffi::OsStrExt;
     let digest = Sha256::digest(path.as_os_str().as_bytes());

@@ -6,6 +6,8 @@ use std::net::{Shutdown, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use portcullis_config::{Bind, Tcp, UnixSocket};
@@ -150,7 +152,11 @@ pub(crate) fn try_unix(file: &UnixSocket) -> io::Result<()> {
     Ok(())
 }
 
-fn open_to_group(file: &UnixSocket) -> io::Result<()> {
+/// Gives a socket file its group and mode.
+///
+/// # Errors
+/// The system refuses one of them.
+pub(super) fn open_to_group(file: &UnixSocket) -> io::Result<()> {
     if let Some(group) = file.group() {
         std::os::unix::fs::lchown(file.path(), None, Some(group)).map_err(|error| {
             io::Error::other(format!(
@@ -161,13 +167,38 @@ fn open_to_group(file: &UnixSocket) -> io::Result<()> {
     std::fs::set_permissions(file.path(), Permissions::from_mode(file.mode()))
 }
 
+/// The owner of socket files: this process, which removes them at its end, or another one.
+#[derive(Clone, Debug)]
+pub(crate) struct Ownership(Arc<AtomicBool>);
+
+impl Ownership {
+    /// Another process owns the files until [`Self::acquire`].
+    pub(crate) fn of_another() -> Self {
+        Self(Arc::new(AtomicBool::new(false)))
+    }
+
+    /// From now on this process owns the files.
+    pub(crate) fn acquire(&self) {
+        self.0.store(true, Relaxed);
+    }
+
+    fn give_away(&self) {
+        self.0.store(false, Relaxed);
+    }
+
+    fn is_ours(&self) -> bool {
+        self.0.load(Relaxed)
+    }
+}
+
 /// The file of a listening unix socket, which is removed when this value is dropped. It is not removed if another
-/// process has put its own file there meanwhile.
+/// process owns it, or has put its own file there meanwhile.
 #[derive(Debug)]
 pub(crate) struct SocketFile {
     path: PathBuf,
     /// The device and the inode of the file.
     id: (u64, u64),
+    owner: Ownership,
 }
 
 impl SocketFile {
@@ -176,7 +207,22 @@ impl SocketFile {
     /// # Errors
     /// The system cannot read the file's metadata.
     pub(crate) fn at(path: &Path) -> io::Result<Self> {
-        Ok(Self { path: path.to_owned(), id: Self::id(path)? })
+        let owner = Ownership::of_another();
+        owner.acquire();
+        Self::owned(path, owner)
+    }
+
+    /// Identifies the file of a socket that another process has bound at `path`.
+    ///
+    /// # Errors
+    /// The system cannot read the file's metadata.
+    pub(crate) fn owned(path: &Path, owner: Ownership) -> io::Result<Self> {
+        Ok(Self { path: path.to_owned(), id: Self::id(path)?, owner })
+    }
+
+    /// Leaves the file to the process that has taken the socket over.
+    pub(crate) fn give_away(&self) {
+        self.owner.give_away();
     }
 
     fn id(path: &Path) -> io::Result<(u64, u64)> {
@@ -187,7 +233,7 @@ impl SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if Self::id(&self.path).is_ok_and(|id| id == self.id) {
+        if self.owner.is_ours() && Self::id(&self.path).is_ok_and(|id| id == self.id) {
             // A file that cannot be removed is taken over at the next start.
             let _ = std::fs::remove_file(&self.path);
         }

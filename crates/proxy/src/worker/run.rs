@@ -4,12 +4,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_local;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::table::Signal;
-use super::{Order, Worker, clients};
+use super::{Drained, Order, Worker, clients};
 use crate::admission::admit::Admitted;
 use crate::metrics::ClosedReason;
 use crate::process::Process;
@@ -32,19 +32,18 @@ pub(crate) async fn run(
     serve: Serve,
 ) {
     let worker = Rc::new(Worker::new(process, index));
-    if let Some(asks) = worker.process.questions.take(index) {
-        spawn_local(clients::answer(Rc::clone(&worker), asks, clients::look));
-    }
-    if let Some(asks) = worker.process.rosters.take(index) {
-        spawn_local(clients::answer(Rc::clone(&worker), asks, clients::look_for_operator));
-    }
+    answer_questions(&worker, index);
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut stop_at = None;
+    let mut drain: Option<Drain> = None;
     loop {
         tokio::select! {
             order = orders.recv() => match order {
                 Some(Order::Serve(admitted)) => {
+                    if let Some(drain) = &mut drain {
+                        drain.sessions += admitted.len() as u64;
+                    }
                     for (id, admitted) in admitted {
                         worker.adopt(admitted.client().generation());
                         serve(Rc::clone(&worker), id, admitted);
@@ -60,7 +59,8 @@ pub(crate) async fn run(
                 }
                 Some(Order::View(view)) => worker.adopt_view(view),
                 Some(Order::Respond(done)) => drop(done.send(())),
-                Some(Order::Drain(within)) => {
+                Some(Order::Drain(within, report)) => {
+                    drain = drain.or_else(|| Some(Drain { sessions: worker.table.count_from(0), report }));
                     stop_at = stop_at.or_else(|| Some(Instant::now() + within));
                     worker.table.signal_all(Signal::Drain);
                 }
@@ -77,6 +77,39 @@ pub(crate) async fn run(
             }
         }
     }
+    if let Some(drain) = drain {
+        drain.report(worker.table.count_from(0));
+    }
+    cut_all(&worker).await;
+}
+
+/// Starts to answer the questions about the clients of the worker.
+fn answer_questions(worker: &Rc<Worker>, index: usize) {
+    if let Some(asks) = worker.process.questions.take(index) {
+        spawn_local(clients::answer(Rc::clone(worker), asks, clients::look));
+    }
+    if let Some(asks) = worker.process.rosters.take(index) {
+        spawn_local(clients::answer(Rc::clone(worker), asks, clients::look_for_operator));
+    }
+}
+
+/// A drain that has begun.
+struct Drain {
+    /// The sessions at the begin, and those that were admitted before and started later.
+    sessions: u64,
+    report: oneshot::Sender<Drained>,
+}
+
+impl Drain {
+    /// Reports the end of the drain, at which `cut` sessions are left.
+    fn report(self, cut: u64) {
+        // The thread that sent the order may have ended.
+        let _ = self.report.send(Drained { finished: self.sessions.saturating_sub(cut), cut });
+    }
+}
+
+/// Ends the sessions that are left.
+async fn cut_all(worker: &Worker) {
     worker.table.signal_all(Signal::Cut(ClosedReason::Drain));
     let farewell = Instant::now() + FAREWELL;
     while !worker.table.is_empty() && Instant::now() < farewell {

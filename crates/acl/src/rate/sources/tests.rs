@@ -310,3 +310,15 @@ fn a_block_is_listed_until_it_is_ended() {
     assert_eq!(sources.login_failed(source(1), None, b"1", at(20)), LoginFailure::Counted(1));
     drop(sources.admit(source(1), at(20)).unwrap());
 }
+
+/// A block of another process ends at its time, and does not shorten one of this table.
+#[test]
+fn a_block_is_taken_over() {
+    let mut sources = sources(8);
+    sources.block(source(1), at(30), at(0));
+    assert_eq!(sources.blocked_until(source(1), at(29)), Some(at(30)));
+    assert!(matches!(sources.admit(source(1), at(29)), Err(Denied::Blocked { .. })));
+    sources.block(source(1), at(20), at(10));
+    assert_eq!(sources.blocked_until(source(1), at(10)), Some(at(30)));
+    assert_eq!(sources.blocked_until(source(1), at(30)), None);
+}

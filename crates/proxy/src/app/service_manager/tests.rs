@@ -33,6 +33,9 @@ fn messages_reach_a_socket_with_a_path() {
     assert_eq!(received(&socket), "READY=1");
     manager.alive();
     assert_eq!(received(&socket), "WATCHDOG=1");
+    let silent = ServiceManager::connect(path.as_os_str(), [None, None]).unwrap();
+    silent.fall_silent();
+    silent.ready();
     manager.stopping(Duration::from_secs(30));
     assert_eq!(
         received(&socket),
