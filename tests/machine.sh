@@ -59,7 +59,9 @@ boot() {
     # systemd-nspawn keeps its locks there, and a file system that is shared with other namespaces may not do.
     mkdir -p /run/systemd/nspawn
     mountpoint -q /run/systemd/nspawn || mount -t tmpfs nspawn /run/systemd/nspawn
+    # A machine allows pidfd_getfd; a container of systemd-nspawn does not by itself.
     systemd-nspawn --quiet --directory="$root" --boot --register=no --keep-unit --console=pipe --private-network \
+        --system-call-filter=pidfd_getfd \
         >"$scratch/console" 2>&1 </dev/null &
     machine=$!
     if ! wait_for 60 is_booted; then

@@ -161,7 +161,8 @@ step_deploy() {
     unit=$(mktemp -d)/portcullis.service
     # Neither the binary nor its manual page need be installed for this.
     sed 's#/usr/bin/portcullis [^/]*--config#/bin/true#' deploy/systemd/portcullis.service >"$unit"
-    systemd-analyze verify --man=no "$unit"
+    cp deploy/systemd/portcullis.socket "$(dirname "$unit")"
+    systemd-analyze verify --man=no "$unit" "$(dirname "$unit")/portcullis.socket"
     systemd-analyze security --no-pager --offline=true --threshold=15 "$unit"
     rm -r "$(dirname "$unit")"
 }

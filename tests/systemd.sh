@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # Runs the unit of deploy/systemd under a real systemd, in a machine of its own, and does what an administrator does:
-# enable, boot, reload, restart, credentials; and what goes wrong: a crash, a hang, a late address, a bad file.
+# enable, boot, reload, restart under load, sockets, credentials; and what goes wrong: a crash, a hang, a late address, a
+# bad file.
 #
 #   cargo build -p portcullis && tests/systemd.sh
 #
+# The load is the ignored test takeover::service of the end-to-end tests, which this script builds.
 # PORTCULLIS_BIN names another binary. Needs root. Where no machine can be booted it prints NOT CHECKED and exits 0.
 set -euo pipefail
 
@@ -23,6 +25,9 @@ main() {
     unit_is_sound
     reloads
     restarts
+    restarts_under_load
+    sockets
+    address_lists
     crash
     hang
     late_address
@@ -74,7 +79,8 @@ dropin() {
     inside systemctl daemon-reload
 }
 
-has_log() { inside journalctl -u portcullis --no-pager --output=cat | grep -q -e "$1"; }
+# grep reads to the end: a journalctl whose reader has gone fails.
+has_log() { inside journalctl -u portcullis --no-pager --output=cat | grep -e "$1" >/dev/null; }
 
 at_boot() {
     wait_for 20 has_property ActiveState active || fail "the service does not start at boot"
@@ -128,15 +134,98 @@ restarts() {
     passed "systemctl stop ends with the result success"
 }
 
-# RestartSec=2, and a start on a busy machine.
+# The proxy is the child of the main process.
+child() { inside pgrep -P "$(property MainPID)"; }
+is_alone() { [ "$(inside pgrep -cx portcullis)" = 2 ]; }
+
+# Ten restarts under clients that connect, clients that pipeline, a subscriber and a BLPOP: none is refused, none waits.
+restarts_under_load() {
+    local load=takeover::service::ten_restarts_of_a_service
+    (cd "$top" && cargo test --quiet --locked -p e2e --test e2e --no-run)
+    configuration 127.0.0.1 "" "limits: {timeouts: {drain: 4s}}"
+    sed -i '/acl:/d' "$root$yaml"
+    inside systemctl restart portcullis
+    (cd "$top" && SERVICE_ADDRESS=127.0.0.1:6380 SERVICE_REDIS=127.0.0.1:6379 \
+        SERVICE_RESTART="nsenter --target $leader --all env -i PATH=/usr/bin:/bin systemctl restart portcullis" \
+        nsenter --target "$leader" --net cargo test --quiet --locked -p e2e --test e2e -- \
+        --ignored --exact "$load" --nocapture) >"$scratch/load" 2>&1 || fail "load: $(cat "$scratch/load")"
+    grep -q '^test result: ok. 1 passed' "$scratch/load" || fail "load: $(cat "$scratch/load")"
+    passed "ten restarts under load: $(sed -n 's/.*; \(from connect to PONG.*\)/\1/p' "$scratch/load")"
+    wait_for 20 is_alone || fail "processes: $(inside ps aux)"
+    passed "each old process has ended after its drain; the journal has $(inside journalctl -u portcullis --no-pager | grep -c ' drained ') of them"
+    configuration 127.0.0.1
+    inside systemctl restart portcullis
+}
+
+# With portcullis.socket clients wait where they would be refused.
+sockets() {
+    page_runs upgrade.md socket /
+    has_log 'got a socket from the service manager socket="portcullis"' || fail "the socket was not passed"
+    pongs 127.0.0.1 6380 || fail "not served on the socket of systemd"
+    inside systemctl restart portcullis.service
+    pongs 127.0.0.1 6380 || fail "not served after a restart"
+    inside systemctl stop portcullis.service 2>/dev/null
+    wait_for 10 pongs 127.0.0.1 6380 || fail "a client does not start the service"
+    has_property ActiveState active || fail "the service is $(property ActiveState)"
+    passed "portcullis.socket: a client of the stopped service starts it, and waits until it is served"
+}
+
+# FROM: whether the kernel lets a client through.
+connects_from() {
+    nsenter --target "$leader" --net python3 -c "import socket, sys
+client = socket.create_connection(('127.0.0.1', 6380), 2, ('$1', 0))
+client.sendall(b'PING\r\n')
+sys.exit(0 if client.recv(100) else 1)" 2>/dev/null
+}
+
+# The addresses of the configuration, as a drop-in of the socket unit. The gate answers those that it refuses; the kernel
+# does not. The service reaches Redis, which is not on the list.
+address_lists() {
+    local from
+    configuration 127.0.0.1 "" "groups: {some: [127.0.0.16/29]}"
+    sed -i 's/allow: .*/allow: [some, 127.0.0.1]\n    deny: [127.0.0.18]/' "$root$yaml"
+    inside systemctl restart portcullis.service
+    for from in 127.0.0.15 127.0.0.18 127.0.0.24; do
+        connects_from $from || fail "the gate does not answer $from"
+    done
+    mkdir -p "$root/etc/systemd/system/portcullis.socket.d"
+    inside portcullis export systemd >"$root/etc/systemd/system/portcullis.socket.d/allow.conf" 2>/dev/null
+    inside systemctl daemon-reload
+    if wait_for 5 is_filtered; then
+        for from in 127.0.0.1 127.0.0.16 127.0.0.17 127.0.0.19 127.0.0.23; do
+            connects_from $from || fail "systemd does not admit $from"
+        done
+        for from in 127.0.0.15 127.0.0.18 127.0.0.24; do
+            ! connects_from $from || fail "systemd admits $from"
+        done
+        pongs 127.0.0.1 6380 || fail "the service does not reach Redis"
+        passed "export systemd: the kernel admits the addresses that the gate admits, and no others"
+    else
+        echo "NOT CHECKED: no address filter of systemd works here; export systemd is NOT CHECKED"
+    fi
+    rm -r "$root/etc/systemd/system/portcullis.socket.d"
+    inside systemctl daemon-reload
+    inside systemctl disable --now --quiet portcullis.socket 2>/dev/null
+    configuration 127.0.0.1
+    inside systemctl restart portcullis.service
+    pongs 127.0.0.1 6380 || fail "not served without the socket unit"
+}
+
+is_filtered() { ! connects_from 127.0.0.15; }
+
+# RestartSec=2, and a start on a busy machine. Whichever of the two processes is killed, the other one ends too.
 crash() {
-    local begin
-    inside kill -KILL "$(property MainPID)"
-    begin=$(now_ms)
-    sleep 0.3
-    wait_for 10 pongs 127.0.0.1 6380 || fail "no client is served after a crash"
-    has_property NRestarts 1 || fail "restarts: $(property NRestarts)"
-    passed "after SIGKILL clients are served again, after $(($(now_ms) - begin)) ms"
+    local begin which
+    for which in child "property MainPID"; do
+        inside kill -KILL "$($which)"
+        begin=$(now_ms)
+        sleep 0.3
+        wait_for 10 pongs 127.0.0.1 6380 || fail "no client is served after a crash"
+        is_alone || fail "processes: $(inside ps aux)"
+        passed "after SIGKILL clients are served again, after $(($(now_ms) - begin)) ms"
+        inside systemctl restart portcullis
+        wait_for 10 is_alone || fail "processes: $(inside ps aux)"
+    done
 }
 
 hang() {
@@ -144,10 +233,10 @@ hang() {
     inside systemctl restart portcullis
     sleep 4
     has_property NRestarts 0 || fail "the watchdog killed a process that works"
-    inside kill -STOP "$(property MainPID)"
+    inside kill -STOP "$(child)"
     wait_for 20 has_property NRestarts 1 || fail "the watchdog did not notice a hanging process"
     wait_for 10 pongs 127.0.0.1 6380 || fail "no client is served after the watchdog's restart"
-    inside journalctl -u portcullis --no-pager | grep -q 'Watchdog timeout' || fail "another cause"
+    has_log 'Watchdog timeout' || fail "another cause"
     passed "a process that hangs is replaced by the watchdog; one that works is not"
     rm "$root$dropins/watchdog.conf"
     inside systemctl daemon-reload
