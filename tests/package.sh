@@ -31,6 +31,7 @@ contents() {
     for path in usr/bin/portcullis usr/share/man/man1/portcullis.1.gz usr/share/man/man1/portcullis-groups-add.1.gz \
         usr/share/bash-completion/completions/portcullis usr/share/zsh/vendor-completions/_portcullis \
         usr/share/fish/vendor_completions.d/portcullis.fish lib/systemd/system/portcullis.service \
+        lib/systemd/system/portcullis.socket \
         usr/lib/sysusers.d/portcullis.conf usr/lib/tmpfiles.d/portcullis.conf etc/portcullis/portcullis.yaml \
         etc/logrotate.d/portcullis usr/share/doc/portcullis/README.md usr/share/doc/portcullis/docs/configuration.md \
         usr/share/doc/portcullis/examples/users.yaml usr/share/doc/portcullis/copyright; do
@@ -83,28 +84,44 @@ keeper_is_up() { keeper=$(pgrep -P "${pids[0]}" -x sleep) && [ -n "$keeper" ]; }
 runs_in_foreground() {
     local commands before
     chrooted portcullis groups add clients 127.0.0.1 >/dev/null
-    commands=$(block install.md no-systemd)
+    # The proxy takes the place of the shell.
+    commands=$(block install.md no-systemd | sed '$s/^/exec /')
     [ -n "$commands" ] || fail "docs/install.md has no block no-systemd"
-    chrooted bash -euc "exec $commands" >"$scratch/gate" 2>&1 &
+    chrooted bash -euc "$commands" >"$scratch/gate" 2>&1 &
     gate=$!
     wait_for 20 chroot_pongs || fail "not served: $(cat "$scratch/gate")"
     passed "docs/install.md: no-systemd"
-    open_client chrooted
-    before=$(ask "CLIENT ID")
+    chrooted timeout 60 redis-cli -p 6380 SUBSCRIBE news >"$scratch/subscriber" 2>&1 &
+    client=$!
+    wait_for 10 grep -q '^1' "$scratch/subscriber" || fail "the subscriber is not served"
+    before=$(chrooted pgrep -x portcullis)
     chrooted dpkg --install --force-confdef --force-confold "/srv/$(basename "$second")" >"$scratch/dpkg" 2>&1 ||
         fail "dpkg: $(cat "$scratch/dpkg")"
-    [ "$(ask "CLIENT ID")" = "$before" ] || fail "the upgrade closed a client"
-    passed "without systemd: an upgrade leaves the process and its clients alone"
-    close_client
+    grep -q "the new version takes over from process $before" "$scratch/dpkg" || fail "dpkg: $(cat "$scratch/dpkg")"
+    wait_for 10 has_successor || fail "the new version did not take over: $(cat "$scratch/gate" "$scratch/dpkg")"
+    chroot_pongs || fail "the new version does not serve"
+    [ "$(chrooted redis-cli PUBLISH news hello)" = 1 ] && wait_for 10 grep -q hello "$scratch/subscriber" ||
+        fail "the upgrade closed a client"
+    chrooted pkill -x redis-cli
+    wait "$client" 2>/dev/null || true
+    wait_for 20 has_drained || fail "the old process did not drain: $(cat "$scratch/gate")"
+    wait "$gate" || fail "the old process ended with $?"
+    [ "$(chrooted pgrep -x portcullis)" != "$before" ] && [ "$(chrooted pgrep -cx portcullis)" = 1 ] ||
+        fail "processes: $(chrooted ps aux)"
+    passed "without systemd: an upgrade replaces the process, and its client goes on"
     chrooted logrotate --force /etc/logrotate.d/portcullis || fail "logrotate"
     [ -s "$root/var/log/portcullis/audit.log.1" ] || fail "the audit file was not rotated"
     wait_for 10 writes_to_new_file || fail "no line in the new audit file"
     passed "logrotate: the proxy goes on in a new audit file"
     chrooted pkill -TERM -x portcullis
-    wait "$gate" || fail "the drain ended with $?"
-    passed "SIGTERM ends it with exit 0"
+    wait_for 20 is_over || fail "the drain does not end"
+    passed "SIGTERM ends it"
 }
 
+has_successor() { grep -q 'this process stops accepting' "$scratch/gate"; }
+has_drained() { grep -q ' drained ' "$scratch/gate"; }
+# The new process has the output of the old one.
+is_over() { [ "$(grep -c ' drained ' "$scratch/gate")" = 2 ] && ! chroot_pongs; }
 chroot_pongs() { [ "$(chrooted timeout 2 redis-cli -p 6380 PING 2>/dev/null)" = PONG ]; }
 writes_to_new_file() { chroot_pongs && [ -s "$root/var/log/portcullis/audit.log" ]; }
 
