@@ -4,6 +4,7 @@ mod export;
 mod first_run;
 mod loops;
 mod ready;
+mod views;
 
 use std::path::Path;
 use std::process::{Command, Output};

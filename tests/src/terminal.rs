@@ -1,20 +1,22 @@
 //! A process whose standard streams are a terminal.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
 
 use crate::wait::{eventually, within_patience};
 
 pub struct Terminal {
     child: Child,
+    keys: File,
     screen: Arc<Mutex<Vec<u8>>>,
 }
 
@@ -39,12 +41,16 @@ impl Terminal {
             .stderr(stream())
             .spawn()
             .expect("setpriv of util-linux starts");
+        // A view needs a size.
+        let size = Winsize { ws_row: 40, ws_col: 120, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&theirs, size).expect("a terminal");
+        let keys = File::from(ours.try_clone().expect("another descriptor"));
         let screen = Arc::default();
         thread::spawn({
             let screen = Arc::clone(&screen);
             move || copy(ours, &screen)
         });
-        Self { child, screen }
+        Self { child, keys, screen }
     }
 
     /// The output so far, with its control characters. A terminal turns line feeds into `\r\n`.
@@ -56,6 +62,16 @@ impl Terminal {
     pub fn assert_shows(&self, text: &str) {
         let shown = within_patience(|| self.screen().contains(text));
         assert!(shown, "{text:?} is not on the screen: {:?}", self.screen());
+    }
+
+    /// Types a text.
+    pub fn type_text(&mut self, text: &str) {
+        self.keys.write_all(text.as_bytes()).expect("the terminal takes keys");
+    }
+
+    /// Returns the end of the process, if it has ended.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("the child can be waited for")
     }
 
     /// Ends the process by SIGTERM, and returns all of its output.

@@ -1,6 +1,8 @@
 //! The command line.
 
+mod admin_client;
 pub mod check;
+pub mod clients;
 pub mod completions;
 pub mod explain;
 pub mod export;
@@ -16,7 +18,12 @@ pub mod ready;
 mod resolve;
 pub mod run;
 pub mod schema;
+mod shown;
+pub mod sources;
+pub mod status;
+mod table;
 pub mod test_connection;
+pub mod top;
 pub mod version;
 
 #[cfg(test)]
@@ -80,6 +87,14 @@ enum Command {
     Check(check::CheckArgs),
     /// Ask the running proxy whether it serves clients: exit 0 if it does, 1 if not
     Ready(ready::ReadyArgs),
+    /// Print the state of the running proxy: clients, listeners, upstreams, refusals
+    Status(status::StatusArgs),
+    /// Watch the running proxy on a terminal, from second to second
+    Top(top::TopArgs),
+    /// List the clients of the running proxy, or disconnect one
+    Clients(clients::ClientsArgs),
+    /// List the sources that the running proxy blocks, or unblock one
+    Sources(sources::SourcesArgs),
     /// Explain whether a source may connect, and which entry decides
     Explain(explain::ExplainArgs),
     /// Test the connections to the upstreams, and to the running proxy as a client
@@ -137,6 +152,10 @@ fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Ready(args) => ready::run(&args),
+        Command::Status(args) => status::run(&args),
+        Command::Top(args) => top::run(&args),
+        Command::Clients(args) => clients::run(&args),
+        Command::Sources(args) => sources::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::TestConnection(args) => test_connection::run(&args),
         Command::Groups(args) => groups::run(&args),
@@ -247,6 +266,11 @@ fn shell_word(path: &str) -> String {
     } else {
         format!("'{}'", path.replace('\'', r"'\''"))
     }
+}
+
+/// Prints what to do about an error, on the line below it.
+fn hint(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "  hint: {text}");
 }
 
 /// Prints one line on standard error, before the log is started.

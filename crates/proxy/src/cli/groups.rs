@@ -6,7 +6,6 @@ mod report;
 mod show;
 mod status;
 mod suggest;
-mod table;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -105,8 +104,8 @@ fn warn(text: std::fmt::Arguments<'_>) {
 /// Prints an error, and a hint on a line of its own.
 fn fail(text: &str, hint: Option<&str>) {
     say(format_args!("{text}"));
-    if let Some(hint) = hint {
-        let _ = writeln!(io::stderr().lock(), "  hint: {hint}");
+    if let Some(text) = hint {
+        super::hint(text);
     }
 }
 

@@ -11,10 +11,10 @@ use portcullis_config::{Config, LoadOptions};
 use serde_json::{Value, json};
 
 use super::hosts::Hosts;
-use super::table::aligned;
 use super::{Common, fail, json_entry, print};
 use crate::cli::BAD_USAGE;
 use crate::cli::check::hosts::count;
+use crate::cli::table::aligned;
 use crate::clock::wall_clock;
 use crate::generation::explain::moment;
 

@@ -3,7 +3,7 @@ use portcullis_config::edit::parse_time;
 
 use super::status::{ListenerStatus, Status};
 use super::suggest::Suggestion;
-use super::table::aligned;
+use crate::cli::table::aligned;
 
 fn now() -> UnixSeconds {
     parse_time("2026-11-22T12:00:00Z").unwrap()
