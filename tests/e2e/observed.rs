@@ -1,5 +1,7 @@
 //! Metrics, log and audit trail are complete and contain no secrets.
 
+mod series;
+
 use e2e::client::command;
 use e2e::scene::CANARY;
 use e2e::{Gate, Redis, Stage, Way, eventually};

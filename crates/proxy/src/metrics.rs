@@ -6,6 +6,7 @@
 //! the whole process. The names are a contract; `docs/operations.md` lists them with their meanings.
 
 mod cold;
+mod durations;
 mod error_prefix;
 mod histogram;
 mod hot;
@@ -14,6 +15,7 @@ mod process;
 mod sample;
 mod series;
 mod text;
+mod users;
 mod views;
 mod worker;
 
@@ -30,6 +32,7 @@ pub(crate) use self::labels::{
 pub(crate) use self::sample::{ListenerSample, Sample, Work};
 pub(crate) use self::series::{ListenerSeries, Series, UpstreamSeries};
 pub(crate) use self::text::CONTENT_TYPE;
+pub(crate) use self::users::UserCounts;
 pub(crate) use self::views::{ClusterGauges, ViewSeries};
 pub(crate) use self::worker::{ListenerCounts, UpstreamCounts, WorkerStats};
 
@@ -80,6 +83,8 @@ pub(crate) struct Names {
     pub listeners: Vec<String>,
     /// The names of the upstreams, in the order of the configuration.
     pub upstreams: Vec<String>,
+    /// The index of the upstream of each listener.
+    pub upstream_of: Vec<usize>,
     /// The names of the groups, in the order of the policy.
     pub groups: Vec<String>,
 }

@@ -326,8 +326,11 @@ impl Relay {
     /// Tells the worker's table which user is logged in, so that a reload can cut the clients of a removed user.
     /// Returns whether the client may stay.
     fn tell_user(&mut self) -> Standing {
-        let user = self.session.user();
-        if !self.guard.entry.set_user(user) {
+        let (user, commands) = (self.session.user(), self.guard.totals.commands);
+        if user.is_some() {
+            self.guard.entry.count_commands(commands);
+        }
+        if !self.guard.entry.set_user(user, commands) {
             return Standing::Stays;
         }
         self.clocks.user_changed(self.worker.resources.clock.latest());

@@ -190,6 +190,12 @@ fn names(config: &Config) -> Names {
     Names {
         listeners: config.listeners().iter().map(|listener| listener.name().to_owned()).collect(),
         upstreams: config.upstreams().iter().map(|upstream| upstream.name().to_owned()).collect(),
+        upstream_of: config.listeners().iter().filter_map(|listener| place_of(config, listener)).collect(),
         groups: config.policy().groups().map(|group| group.name().to_owned()).collect(),
     }
+}
+
+/// Returns the index of the listener's upstream. Each listener has one.
+fn place_of(config: &Config, listener: &portcullis_config::Listener) -> Option<usize> {
+    config.upstreams().iter().position(|upstream| upstream.name() == listener.upstream().name())
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use portcullis_resp::command::CommandId;
 
+use super::durations::{self, Durations};
 use super::error_prefix::PREFIXES;
 use super::histogram::{self, BUCKETS};
 use super::labels::{
@@ -25,7 +26,9 @@ pub(super) fn render(metrics: &Metrics, page: &mut Page) {
     errors(&listeners, page);
     bytes(&listeners, page);
     render_groups(&groups, page);
+    users(&listeners, page);
     render_upstreams(&upstreams, page);
+    upstream_durations(&upstreams, &listeners, page);
     workers(metrics, page);
 }
 
@@ -140,18 +143,59 @@ fn commands(listeners: &[Arc<ListenerSeries>], page: &mut Page) {
 }
 
 fn duration(page: &mut Page, listener: &str, command: &str, sums: &Sums) {
-    let count = sums.buckets.iter().fold(0, |sum: u64, n| sum.wrapping_add(*n));
-    if count == 0 {
-        return;
+    if sums.buckets.iter().any(|n| *n > 0) {
+        let labels = [("listener", listener), ("command", command)];
+        histogram_of(page, &labels, &Durations { buckets: sums.buckets, nanos: sums.nanos });
     }
+}
+
+/// Writes one histogram of the current family.
+fn histogram_of(page: &mut Page, labels: &[(&str, &str)], durations: &Durations) {
     let mut so_far = 0_u64;
-    for (n, le) in sums.buckets.iter().zip(histogram::LABELS) {
+    for (n, le) in durations.buckets.iter().zip(histogram::LABELS) {
         so_far = so_far.wrapping_add(*n);
-        page.sample("_bucket", &[("listener", listener), ("command", command), ("le", le)], so_far);
+        let with_bound: Vec<_> = labels.iter().copied().chain([("le", le)]).collect();
+        page.sample("_bucket", &with_bound, so_far);
     }
-    let labels = [("listener", listener), ("command", command)];
-    page.sample("_sum", &labels, seconds(sums.nanos));
-    page.sample("_count", &labels, count);
+    page.sample("_sum", labels, seconds(durations.nanos));
+    page.sample("_count", labels, so_far);
+}
+
+fn upstream_durations(upstreams: &[Arc<UpstreamSeries>], listeners: &[Arc<ListenerSeries>], page: &mut Page) {
+    page.family(
+        "portcullis_upstream_command_duration_seconds",
+        Kind::Histogram,
+        "Time from reading a command to its reply, by the upstream of the client's listener.",
+    );
+    for upstream in upstreams {
+        let durations = durations::of_upstream(upstream, listeners);
+        histogram_of(page, &[("upstream", &upstream.name)], &durations);
+    }
+}
+
+fn users(listeners: &[Arc<ListenerSeries>], page: &mut Page) {
+    let all: Vec<_> = listeners
+        .iter()
+        .flat_map(|listener| {
+            listener.users.list().into_iter().map(|(user, series)| (listener.name.as_str(), user, series))
+        })
+        .collect();
+    page.family(
+        "portcullis_user_commands_total",
+        Kind::Counter,
+        "Commands of clients that are logged in as the user, with auth: users.",
+    );
+    for (listener, user, series) in &all {
+        page.sample("", &[("listener", listener), ("user", user)], series.commands());
+    }
+    page.family(
+        "portcullis_user_clients",
+        Kind::Gauge,
+        "Clients that are logged in as the user, with auth: users.",
+    );
+    for (listener, user, series) in &all {
+        page.sample("", &[("listener", listener), ("user", user)], series.clients());
+    }
 }
 
 fn errors(listeners: &[Arc<ListenerSeries>], page: &mut Page) {

@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Names;
+use super::durations::{Attribution, Past};
 use super::labels::{Direction, RefusedReason, UpstreamErrorKind};
+use super::users::Users;
 use super::views::ViewSeries;
 use super::worker::{ListenerStats, UpstreamStats};
 
@@ -31,6 +33,8 @@ pub(crate) struct ListenerSeries {
     auth_failures: AtomicU64,
     blocked: AtomicU64,
     limit: AtomicU64,
+    pub(super) users: Users,
+    pub(super) attribution: Attribution,
 }
 
 impl ListenerSeries {
@@ -44,6 +48,8 @@ impl ListenerSeries {
             auth_failures: AtomicU64::new(0),
             blocked: AtomicU64::new(0),
             limit: AtomicU64::new(0),
+            users: Users::default(),
+            attribution: Attribution::default(),
         }
     }
 
@@ -110,6 +116,12 @@ impl ListenerSeries {
     }
 }
 
+impl Drop for ListenerSeries {
+    fn drop(&mut self) {
+        Attribution::settle(self);
+    }
+}
+
 /// The counters of one upstream.
 #[derive(Debug)]
 pub(crate) struct UpstreamSeries {
@@ -121,6 +133,7 @@ pub(crate) struct UpstreamSeries {
     /// upstream disconnects without a reply.
     pub(super) wants_tls: AtomicBool,
     views: ViewSeries,
+    pub(super) past: Past,
 }
 
 impl UpstreamSeries {
@@ -132,6 +145,7 @@ impl UpstreamSeries {
             up: AtomicBool::new(false),
             wants_tls: AtomicBool::new(true),
             views: ViewSeries::new(),
+            past: Past::default(),
         }
     }
 
@@ -247,6 +261,13 @@ impl Registry {
             ),
             groups: pick(&shown.groups, &names.groups, |group| &group.name, GroupSeries::new),
         };
+        for (listener, upstream) in series.listeners.iter().zip(&names.upstream_of) {
+            series
+                .upstreams
+                .get(*upstream)
+                .into_iter()
+                .for_each(|upstream| Attribution::follow(listener, upstream));
+        }
         keep(&mut shown.listeners, &series.listeners);
         keep(&mut shown.upstreams, &series.upstreams);
         keep(&mut shown.groups, &series.groups);

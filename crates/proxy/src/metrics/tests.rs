@@ -9,7 +9,7 @@ use super::labels::RedirectKind;
 use super::*;
 
 /// The metric families of this page, all of which are part of the contract.
-const FAMILIES: [&str; 45] = [
+const FAMILIES: [&str; 48] = [
     "portcullis_build_info",
     "portcullis_auth_failures_total",
     "portcullis_buffers_bytes",
@@ -38,6 +38,7 @@ const FAMILIES: [&str; 45] = [
     "portcullis_shadow_denied_total",
     "portcullis_sources_blocked",
     "portcullis_tls_certificate_not_after_timestamp_seconds",
+    "portcullis_upstream_command_duration_seconds",
     "portcullis_upstream_connections",
     "portcullis_upstream_errors_total",
     "portcullis_upstream_failovers_total",
@@ -49,6 +50,8 @@ const FAMILIES: [&str; 45] = [
     "portcullis_upstream_up",
     "portcullis_upstream_view_age_seconds",
     "portcullis_upstream_views_total",
+    "portcullis_user_clients",
+    "portcullis_user_commands_total",
     "portcullis_worker_sessions",
     "process_cpu_seconds_total",
     "process_max_fds",
@@ -61,6 +64,7 @@ fn names() -> Names {
     Names {
         listeners: vec!["public".into(), "local".into()],
         upstreams: vec!["main".into()],
+        upstream_of: vec![0, 0],
         groups: vec!["office".into(), "staging".into()],
     }
 }
@@ -326,6 +330,7 @@ fn a_name_that_stays_goes_on_counting_and_one_that_is_gone_is_shown_while_it_is_
     let next = metrics.series(&Names {
         listeners: vec!["new".into(), "public".into()],
         upstreams: vec!["other".into()],
+        upstream_of: vec![0, 0],
         groups: vec!["staging".into()],
     });
     assert!(Arc::ptr_eq(&first.listeners[0], &next.listeners[1]));
@@ -393,4 +398,77 @@ fn promtool_finds_nothing_to_complain_about() {
     let said =
         String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.is_empty(), "{said}");
+}
+
+#[test]
+fn durations_stay_with_the_upstream_that_had_the_commands() {
+    let (metrics, first) = metrics(1);
+    let counts = listener(&first, 0, 0);
+    let of = |upstream: &str| {
+        let page = Parsed::of(&metrics.render());
+        let of = |part: &str| {
+            let name =
+                format!("portcullis_upstream_command_duration_seconds_{part}{{upstream=\"{upstream}\"}}");
+            page.samples.get(&name).copied()
+        };
+        (of("count"), of("sum"))
+    };
+    assert_eq!(of("main"), (Some(0.0), Some(0.0)), "it exists from the start");
+    counts.duration(command("get"), 3, 1_000_000_000);
+    listener(&first, 1, 0).duration(command("set"), 1, 1_000_000_000);
+    assert_eq!(of("main"), (Some(4.0), Some(4.0)));
+    // A reload moves `public` to another upstream, and removes `local`.
+    let names = Names {
+        listeners: vec!["public".into()],
+        upstreams: vec!["main".into(), "other".into()],
+        upstream_of: vec![1],
+        ..Names::default()
+    };
+    let next = metrics.series(&names);
+    drop(first);
+    counts.duration(command("get"), 2, 1_000_000_000);
+    assert_eq!((of("main"), of("other")), ((Some(4.0), Some(4.0)), (Some(2.0), Some(2.0))));
+    drop((next, counts));
+    assert_eq!((of("main"), of("other")), ((None, None), (None, None)), "no configuration names them");
+}
+
+#[test]
+fn users_have_series_from_their_first_login_on() {
+    let (metrics, series) = metrics(2);
+    let of = |name: &str| {
+        let name = format!("portcullis_user_{name}{{listener=\"public\",user=\"alice\"}}");
+        Parsed::of(&metrics.render()).samples.get(&name).copied()
+    };
+    assert_eq!((of("clients"), of("commands_total")), (None, None));
+    let clients = [0, 1].map(|worker| listener(&series, 0, worker).log_in("alice"));
+    clients.iter().for_each(|client| client.commands(5));
+    assert_eq!((of("clients"), of("commands_total")), (Some(2.0), Some(10.0)));
+    drop(clients);
+    assert_eq!((of("clients"), of("commands_total")), (Some(0.0), Some(10.0)));
+}
+
+/// Series whose labels have fixed values exist before their first event, so that a rate has a beginning.
+#[test]
+fn counters_with_closed_labels_exist_from_the_start() {
+    let (metrics, _series) = metrics(1);
+    let page = metrics.render();
+    let later = ["command", "user"];
+    for family in page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter")) {
+        let sample = page
+            .lines()
+            .find(|line| line.strip_prefix(family).is_some_and(|rest| rest.starts_with(['{', ' '])));
+        let is_later = later.iter().any(|label| family.contains(label)) || family.contains("redirects");
+        assert!(sample.is_some() || is_later, "{family} has no series");
+    }
+    for (family, of) in [
+        ("connections_refused_total", RefusedReason::ALL.len()),
+        ("connections_closed_total", ClosedReason::ALL.len()),
+        ("error_replies_total", PREFIXES.len()),
+        ("bytes_total", Direction::ALL.len()),
+    ] {
+        let samples = page
+            .lines()
+            .filter(|line| line.starts_with(&format!("portcullis_{family}{{listener=\"public\"")));
+        assert_eq!(samples.count(), of, "{family}");
+    }
 }

@@ -10,6 +10,7 @@ use super::error_prefix::{self, PREFIXES};
 use super::histogram::{self, BUCKETS};
 use super::labels::{ClosedReason, DeniedReason, Direction, RedirectKind, UpstreamErrorKind, UpstreamState};
 use super::series::{ListenerSeries, UpstreamSeries};
+use super::users::UserCounts;
 
 /// The counters of one worker for all its clients together.
 #[repr(align(128))]
@@ -116,6 +117,11 @@ impl ListenerCounts {
         if let Some(stats) = self.stats() {
             add(&stats.closed[reason.index()], 1);
         }
+    }
+
+    /// Counts a client as logged in as this user of the configuration.
+    pub(crate) fn log_in(&self, user: &str) -> UserCounts {
+        self.series.users.log_in(user, self.worker, self.series.workers.len())
     }
 
     fn stats(&self) -> Option<&ListenerStats> {

@@ -15,7 +15,7 @@ use super::clients::{Listable, Reach};
 use super::listener_view::ListenerView;
 use crate::admission::identify::ProxySender;
 use crate::generation::store::Generation;
-use crate::metrics::ClosedReason;
+use crate::metrics::{ClosedReason, UserCounts};
 
 /// The sessions of one worker.
 #[derive(Debug, Default)]
@@ -68,6 +68,9 @@ pub(crate) struct Entry {
 struct Login {
     name: Box<str>,
     permit: Option<Permit>,
+    counts: UserCounts,
+    /// The commands of the session that were counted, for this user or for an earlier one.
+    counted: Cell<u64>,
 }
 
 /// The activity of a session. While a session is quiet, the kernel must not apply `TCP_USER_TIMEOUT` to its sockets:
@@ -234,12 +237,27 @@ impl Entry {
         self.login.borrow().as_ref().map(|login| login.name.to_string())
     }
 
-    /// Records the user that is logged in; `None` if there is no user. Returns whether the user changed.
-    pub(crate) fn set_user(&self, name: Option<&str>) -> bool {
+    /// Counts the commands of the session for the user that is logged in. `commands` is the number of all of them so far.
+    pub(crate) fn count_commands(&self, commands: u64) {
+        if let Some(login) = &*self.login.borrow() {
+            let before = login.counted.replace(commands);
+            login.counts.commands(commands.wrapping_sub(before));
+        }
+    }
+
+    /// Records the user that is logged in; `None` if there is no user. `commands` is the number of commands of the session
+    /// so far. Returns whether the user changed.
+    pub(crate) fn set_user(&self, name: Option<&str>, commands: u64) -> bool {
         let mut login = self.login.borrow_mut();
         let news = login.as_ref().map(|known| &*known.name) != name;
         if news {
-            *login = name.map(|name| Box::new(Login { name: name.into(), permit: None }));
+            let of = |name: &str| Login {
+                name: name.into(),
+                permit: None,
+                counts: self.listener.counts.log_in(name),
+                counted: Cell::new(commands),
+            };
+            *login = name.map(|name| Box::new(of(name)));
         }
         news
     }

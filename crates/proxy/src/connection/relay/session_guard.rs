@@ -53,6 +53,7 @@ impl SessionGuard {
         }
         self.totals.duration = self.since.elapsed();
         self.entry.listener.counts.closed(reason);
+        self.entry.count_commands(self.totals.commands);
         self.worker.resources.stats.clients(-1);
         self.report(|audit, subject| audit.closed(subject, reason, &self.totals));
     }

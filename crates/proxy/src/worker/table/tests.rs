@@ -210,13 +210,13 @@ fn the_number_of_those_who_are_cut_waits_for_those_who_must_judge_themselves() {
 fn the_entry_of_a_users_own_list_expires_as_well() {
     let table = Table::default();
     let (_, entry, _) = session(&table, 1, None);
-    assert!(entry.set_user(Some("reporting")) && !entry.set_user(Some("reporting")));
+    assert!(entry.set_user(Some("reporting"), 3) && !entry.set_user(Some("reporting"), 5));
     entry.set_user_permit(Some(permit(Some(70))));
     table.cut_expired(UnixSeconds(69));
     assert_eq!(entry.take_signal(), None);
     table.cut_expired(UnixSeconds(70));
     assert_eq!(entry.take_signal(), Some(Signal::Cut(ClosedReason::Revoked)));
-    assert!(entry.set_user(None));
+    assert!(entry.set_user(None, 5));
     table.cut_expired(UnixSeconds(71));
     assert_eq!(entry.take_signal(), None, "nobody is logged in any more");
 }
