@@ -222,6 +222,12 @@ step_monitoring() {
     PORTCULLIS_BIN=$target/debug/portcullis tests/monitoring.sh
 }
 
+# Audit lines through rsyslog; NOT CHECKED where it is not installed.
+step_syslog() {
+    cargo build --locked -p portcullis
+    PORTCULLIS_BIN=$target/debug/portcullis tests/syslog.sh
+}
+
 # If the libraries cannot be fetched, the step says NOT CHECKED.
 step_clients() {
     if ! tests/clients/shared.sh fetch || ! tests/clients/scripts.sh fetch; then

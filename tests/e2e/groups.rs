@@ -424,13 +424,13 @@ fn a_failed_suggestion_gives_the_reason() {
     with(free);
     files.groups("suggest").assert_exit(1).assert_says(&["no proxy answers on"]);
     for (answer, words) in [
-        ("HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n".to_owned(), "refused the admin token"),
+        ("HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n".to_owned(), "needs a token"),
         ("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n".to_owned(), "answered 404 Not Found"),
         (
             "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi".to_owned(),
-            "did not return a status of portcullis",
+            "did not return an answer of portcullis",
         ),
-        ("-ERR wrong number of arguments\r\n".to_owned(), "did not return a status of portcullis"),
+        ("-ERR wrong number of arguments\r\n".to_owned(), "did not return an answer of portcullis"),
         (ok(&json!({"listeners": [{"name": "public"}]})), "has no shadow rules"),
     ] {
         let (address, server) = admin(answer);

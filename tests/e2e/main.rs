@@ -6,6 +6,7 @@ mod admission;
 mod agree;
 mod async_client;
 mod attacks;
+mod audit;
 mod blocking;
 mod cli;
 mod client_reply;

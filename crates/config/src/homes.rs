@@ -13,6 +13,7 @@ pub(crate) const HOMES: [(&str, &str, &[&str]); 14] = [
             "limits",
             "admin",
             "audit",
+            "observe",
             "log",
             "reload",
             "takeover",

@@ -47,8 +47,9 @@ pub use input::{Input, is_null_device, name_of, nonblocking};
 pub use limits::{Limits, Tcp, Timeouts};
 pub use load::{Loaded, Reading, default_path, load, read, read_document};
 pub use model::{
-    Acl, Admin, Audit, AuditPath, Auth, Cluster, Connections, Credentials, Listener, Log, LogFormat,
-    LogLevel, Overflow, ProxyProtocol, Refusal, Reload, Sentinel, Takeover, Upstream, User,
+    Acl, Admin, Audit, AuditPath, Auth, Cluster, CommandAudit, Connections, Credentials, KeyForm, Listener,
+    Log, LogFormat, LogLevel, Observe, Overflow, ProxyProtocol, Refusal, Reload, Sentinel, SyslogServer,
+    Takeover, Upstream, User,
 };
 pub use origin::{Document, Origin};
 pub use places::Places;
@@ -75,6 +76,7 @@ pub struct Config {
     limits: Limits,
     admin: Option<Admin>,
     audit: Audit,
+    observe: Observe,
     log: Log,
     reload: Reload,
     takeover: Takeover,
@@ -151,9 +153,14 @@ impl Config {
         self.admin.as_ref()
     }
 
-    /// The destination of audit lines.
+    /// The audit trail: its lines and their destination.
     pub fn audit(&self) -> &Audit {
         &self.audit
+    }
+
+    /// The commands of which samples are kept.
+    pub fn observe(&self) -> &Observe {
+        &self.observe
     }
 
     /// The format and level of the log.

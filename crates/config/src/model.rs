@@ -15,11 +15,15 @@ use super::limits::Limits;
 use crate::presentation::Presentation;
 use crate::tls::{ClientTls, ServerTls};
 
+pub use self::audit::{Audit, AuditPath, CommandAudit, Overflow, SyslogServer};
 pub use self::cluster::Cluster;
+pub use self::observe::{KeyForm, Observe};
 pub use self::sentinel::Sentinel;
 pub(crate) use self::translations::Translations;
 
+mod audit;
 mod cluster;
+mod observe;
 mod sentinel;
 mod translations;
 
@@ -398,47 +402,6 @@ pub enum Takeover {
     At(PathBuf),
     /// No socket.
     Off,
-}
-
-/// The audit trail.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Audit {
-    pub(super) path: AuditPath,
-    pub(super) on_overflow: Overflow,
-}
-
-impl Audit {
-    /// The destination of the lines.
-    pub fn path(&self) -> &AuditPath {
-        &self.path
-    }
-
-    /// The treatment of lines that arrive faster than they can be written.
-    pub fn on_overflow(&self) -> Overflow {
-        self.on_overflow
-    }
-}
-
-/// The destination of audit lines.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AuditPath {
-    /// Standard output, unless that is a terminal: the configuration does not say where.
-    Unset,
-    /// Standard output.
-    Stdout,
-    /// Standard error.
-    Stderr,
-    /// A file, to which lines are appended.
-    File(PathBuf),
-}
-
-/// The treatment of audit lines when the queue is full.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Overflow {
-    /// They are dropped and counted.
-    Drop,
-    /// The thread that wrote it waits.
-    Block,
 }
 
 /// The events that make a running proxy read the files again.

@@ -78,6 +78,7 @@ pub(super) fn config(tree: &Node, path: &Path, scope: &mut Scope) -> Option<Conf
         limits,
         admin: service.admin?,
         audit: service.audit?,
+        observe: service.observe?,
         log: service.log?,
         reload: service.reload?,
         takeover: service.takeover?,

@@ -1,6 +1,6 @@
-//! The audit trail: admitted and refused sources with the entry that decided, and the totals of each connection.
+//! The audit trail: connections with the entry that decided, logins, commands, and changes by operators.
 //!
-//! One JSON object a line, in the form that `docs/operations.md` documents. A report appends its line to a bounded
+//! One JSON object a line, in the form that `docs/audit.md` documents. A report appends its line to a bounded
 //! buffer, and one thread writes the buffer to the output. If the output is too slow, lines are dropped and counted.
 //! With `on_overflow: block`, the reporting thread waits instead. The same facts go to the log: refusals at `info`,
 //! accepted and closed connections at `debug`.
@@ -10,6 +10,7 @@ mod line;
 mod queue;
 mod recent;
 mod sink;
+mod syslog;
 mod writer;
 
 #[cfg(test)]
@@ -21,19 +22,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use portcullis_acl::{ClientAddr, Rule};
+use portcullis_acl::{ClientAddr, Rule, RuleOwner};
 use portcullis_config::{AuditPath, Overflow};
+use portcullis_session::Denial;
 use thiserror::Error;
 
-use crate::metrics::{ClosedReason, LineCounter, RefusedReason};
+use crate::metrics::{ClosedReason, LineCounter, RefusedReason, command_label};
 
+pub(crate) use self::line::{LoginCheck, LoginResult};
 pub(crate) use self::recent::RefusedSource;
 
 use self::gather::{Gather, Gathered};
-use self::line::{Line, LineSource, RuleFacts};
+use self::line::{DenialFacts, Line, LineSource, Refusal, RuleFacts};
 use self::queue::Queue;
 use self::recent::Recent;
-use self::sink::{Shown, Sink};
+use self::sink::Sink;
 use self::writer::Writer;
 
 /// A handle to the audit trail. All clones report to the same trail.
@@ -66,6 +69,18 @@ impl Output {
     /// The audit output cannot be opened.
     pub(crate) fn try_open(to: &AuditPath) -> io::Result<()> {
         sink::try_open(to)
+    }
+}
+
+/// Appends the line of a change that a command of the operator has made. The running proxy writes to the same place.
+/// Nothing is written to the standard output of the proxy, which another process does not reach.
+///
+/// # Errors
+/// The line cannot be written. A file that does not exist yet is not created: the proxy must own it.
+pub(crate) fn append(to: &AuditPath, facts: &impl serde::Serialize) -> io::Result<()> {
+    match to {
+        AuditPath::Unset | AuditPath::Stdout | AuditPath::Stderr => Ok(()),
+        AuditPath::File(_) | AuditPath::Syslog(_) => sink::append(to, &line::event(facts)),
     }
 }
 
@@ -103,7 +118,7 @@ pub(crate) struct Totals {
 #[derive(Debug, Error)]
 pub(crate) enum AuditError {
     /// The configured output cannot be opened.
-    #[error("cannot open audit output '{}': {source}", Shown(to))]
+    #[error("cannot open audit output '{to}': {source}")]
     Open {
         /// The configured path.
         to: AuditPath,
@@ -163,15 +178,45 @@ impl Audit {
         rule: Option<&Rule<'_>>,
     ) {
         self.0.recent().add(source, listener, reason, SystemTime::now());
-        if self.0.gather().add(source, listener, reason, rule, Instant::now()) == Gathered::First {
-            self.0.queue.push(&self.0.refusal(
-                LineSource::One(source),
-                listener,
-                reason,
-                rule.map(RuleFacts::of),
-                1,
-            ));
+        let refusal = Refusal::Connection(reason);
+        if self.0.gather().add(source, listener, refusal, rule, Instant::now()) == Gathered::First {
+            let rule = rule.map(RuleFacts::of);
+            self.0.queue.push(&Inner::refusal(LineSource::One(source), listener, refusal, rule, 1));
         }
+    }
+
+    /// Reports a login. `listener` is the listener of `who`. Failures of one source within a second become one line, as
+    /// refusals do.
+    pub(crate) fn login(&self, who: &Subject<'_>, listener: &Arc<str>, by: LoginCheck, result: LoginResult) {
+        if result != LoginResult::Failed {
+            return self.0.queue.push(&Line::login(who, by, result).to_json());
+        }
+        let refusal = Refusal::Login(by);
+        if self.0.gather().add(who.source, listener, refusal, None, Instant::now()) == Gathered::First {
+            self.0.queue.push(&Line::first_refused(who, refusal, None).to_json());
+        }
+    }
+
+    /// Reports a command that the proxy refused. Those of one source, command and reason within a second become one
+    /// line.
+    pub(crate) fn denied(&self, who: &Subject<'_>, listener: &Arc<str>, denial: &Denial<'_>) {
+        let refusal = Refusal::Command(command_label(denial.command()), denial.reason().into());
+        if self.0.gather().add(who.source, listener, refusal, None, Instant::now()) == Gathered::First {
+            let decided = denial.rule();
+            let facts = DenialFacts { acl: decided.owner.map(owner_name), text: &decided.rule };
+            self.0.queue.push(&Line::first_refused(who, refusal, Some(facts)).to_json());
+        }
+    }
+
+    /// Reports `count` commands with the same name. `keys` are the keys of one command, as the configuration wants them.
+    pub(crate) fn command(
+        &self,
+        who: &Subject<'_>,
+        command: &'static str,
+        keys: Option<&[String]>,
+        count: u64,
+    ) {
+        self.0.queue.push(&Line::command(who, command, keys, count).to_json());
     }
 
     /// Returns the sources that were refused last, the latest first.
@@ -211,8 +256,8 @@ impl Audit {
         self.0.queue.reopen();
     }
 
-    /// Reports an event that is not about a connection: a reload or a blocked source. `facts` is the line without its
-    /// time.
+    /// Reports an event with facts of its own: a reload, a change by an operator, or a blocked source. `facts` is the line
+    /// without its time.
     pub(crate) fn event(&self, facts: &impl serde::Serialize) {
         self.0.queue.push(&line::event(facts));
     }
@@ -250,28 +295,29 @@ impl Inner {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Logs one refusal, or several as one, and returns the line for the audit trail.
+    /// Returns the line for one refusal, or for several, and logs refused connections.
     fn refusal(
-        &self,
         source: LineSource,
         listener: &str,
-        reason: RefusedReason,
+        refusal: Refusal,
         rule: Option<RuleFacts<'_>>,
         count: u64,
     ) -> Vec<u8> {
-        tracing::info!(
-            target: LOG_TARGET,
-            source = %source,
-            listener = %listener,
-            reason = %reason,
-            group = group(rule.as_ref()),
-            entry = entry(rule.as_ref()),
-            file = file(rule.as_ref()),
-            line = rule.as_ref().and_then(|rule| rule.line),
-            count,
-            "refused"
-        );
-        Line::refused(source, listener, reason, rule, count).to_json()
+        if let Refusal::Connection(reason) = refusal {
+            tracing::info!(
+                target: LOG_TARGET,
+                source = %source,
+                listener = %listener,
+                reason = %reason,
+                group = group(rule.as_ref()),
+                entry = entry(rule.as_ref()),
+                file = file(rule.as_ref()),
+                line = rule.as_ref().and_then(|rule| rule.line),
+                count,
+                "refused"
+            );
+        }
+        Line::refused(source, listener, refusal, rule, count).to_json()
     }
 }
 
@@ -279,6 +325,13 @@ impl Totals {
     fn seconds(&self) -> f64 {
         // The clock is precise to about a microsecond; more digits would be noise.
         (self.duration.as_secs_f64() * 1e6).round() / 1e6
+    }
+}
+
+fn owner_name(owner: RuleOwner) -> &'static str {
+    match owner {
+        RuleOwner::Listener => "listener",
+        RuleOwner::User => "user",
     }
 }
 

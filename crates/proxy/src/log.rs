@@ -7,6 +7,7 @@
 //! Where standard error is a terminal, text lines have a form for people: see [`terminal`].
 
 mod escape;
+mod key;
 mod terminal;
 mod throttle;
 mod timestamp;
@@ -33,6 +34,7 @@ use tracing_subscriber::{Layer, reload};
 
 pub(crate) use self::escape::Escaped;
 use self::escape::Form;
+pub(crate) use self::key::shown_key;
 use self::terminal::ForTerminal;
 pub(crate) use self::throttle::LogThrottle;
 pub(crate) use self::timestamp::Timestamp;

@@ -8,6 +8,7 @@ pub(crate) mod listener_view;
 pub(crate) mod run;
 pub(crate) mod table;
 pub(crate) mod views;
+pub(crate) mod watch;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -22,6 +23,7 @@ use tokio::time::Instant;
 use self::listener_view::{Change, ListenerView};
 use self::table::{Entry, Reckoning, Table, Verdict};
 use self::views::Views;
+use self::watch::Watch;
 use crate::admission::admit::{Admitted, Revoked};
 use crate::admission::refuse::Lingering;
 use crate::clock::{Clock, wall_clock};
@@ -75,6 +77,8 @@ pub(crate) struct Worker {
     pub pools: Pools,
     /// The worker's sessions.
     pub table: Table,
+    /// The commands that the configuration wants to see.
+    pub watch: Watch,
     /// The closed connections whose last bytes are still being sent.
     pub lingering: Lingering,
     index: usize,
@@ -100,6 +104,7 @@ impl Worker {
             pools: Pools::default(),
             table: Table::default(),
             lingering: Lingering::default(),
+            watch: Watch::of(generation.config()),
             index,
             generation: RefCell::new(Arc::clone(&generation)),
             reckoning: RefCell::default(),
@@ -140,6 +145,7 @@ impl Worker {
         }
         self.generation.replace(Arc::clone(generation));
         self.resources.pool.set_cap(share_of_buffers(generation));
+        self.watch.adopt(generation.config());
         let changes = self.take_over(generation);
         let now = wall_clock();
         let reckoning = self.table.judge_all(generation, |entry| judge(entry, generation, &changes, now));

@@ -17,8 +17,11 @@ pub trait Observer {
     fn command(&mut self, id: CommandId, n: u64);
     /// Reports that the gate itself refused a command.
     fn denied(&mut self, denial: &Denial<'_>);
-    /// Reports that the upstream answered `n` commands, each `nanos` nanoseconds after the command was read.
-    fn answered(&mut self, id: CommandId, n: u64, nanos: u64);
+    /// Reports that the upstream answered `n` commands, each `nanos` nanoseconds after the command was read. `seq` is
+    /// the position of the first of them, as in its [`Ticket`](crate::Ticket).
+    fn answered(&mut self, id: CommandId, n: u64, nanos: u64, seq: u64);
+    /// Reports the upstream's answer to a login of the client under [`Auth::Passthrough`](crate::Auth::Passthrough).
+    fn login_answered(&mut self, is_taken: bool);
     /// Reports an error reply. `line` starts with `-` and may be cut short.
     fn error(&mut self, line: &[u8]);
 }

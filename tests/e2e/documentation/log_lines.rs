@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use e2e::reload::TOKEN;
 use e2e::{Authority, Gate, Masters, Redis, eventually};
 use rustix::process::Signal;
 
@@ -64,7 +65,7 @@ fn is_from_the_proxy(line: &str) -> bool {
 fn lines_on_the_pages_are_written_by_the_proxy() {
     let mut real = BTreeSet::new();
     std::thread::scope(|scope| {
-        let runs: [fn() -> BTreeSet<String>; 4] = [of_one_life, of_users, of_tls, of_sentinels];
+        let runs: [fn() -> BTreeSet<String>; 5] = [of_one_life, of_users, of_tls, of_sentinels, of_audit];
         for run in runs.map(|run| scope.spawn(run)) {
             real.extend(run.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         }
@@ -173,6 +174,29 @@ fn of_users() -> BTreeSet<String> {
         all.extend(forms(&gate));
     }
     all
+}
+
+/// Returns the forms of the lines about commands, and about a change by an operator.
+fn of_audit() -> BTreeSet<String> {
+    let redis = Redis::builder().password(PASSWORD).start();
+    let yaml = config("auth: users, users: [reporting]", "127.0.0.5")
+        .replace("acl: \"@public\", ", "")
+        .replace("~report:*", "~report:* -flushall")
+        .replace("{admin}\"", "{admin}\", token: {file: token}");
+    let yaml = yaml + "audit: {path: stdout, commands: writes, keys: plain}\n";
+    let gate = Gate::before(&redis).config(&yaml).file("password", PASSWORD).file("token", TOKEN).start();
+    gate.assert_log("upstream is up");
+    let mut client = gate.connect();
+    client.assert_reply("AUTH reporting password", "+OK");
+    client
+        .assert_reply("FLUSHALL", "-NOPERM User reporting has no permissions to run the 'flushall' command");
+    client.assert_reply("SET report:1 value", "+OK");
+    assert_eq!(gate.post_reload().0, 200);
+    eventually("the change is audited", || gate.audited("admin").pop());
+    eventually("the command is audited", || {
+        gate.audited("command").into_iter().find(|line| line["command"] == "set")
+    });
+    forms(&gate)
 }
 
 /// Returns the forms of the lines about a client without TLS on a listener with TLS.

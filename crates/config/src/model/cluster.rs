@@ -21,6 +21,16 @@ impl Cluster {
         self.translate.reachable(announced)
     }
 
+    /// The addresses that servers announce, each with the one at which the proxy reaches the server.
+    pub fn translations(&self) -> impl Iterator<Item = (&Address, &Address)> {
+        self.translate.pairs()
+    }
+
+    /// The nodes that serve commands that only read: the word of `read_from`, which has one value so far.
+    pub fn reads_from(&self) -> &'static str {
+        "masters"
+    }
+
     /// Whether both are the same cluster at the same place: the same translations, and a node in common.
     pub fn is_same(&self, other: &Self) -> bool {
         self.translate == other.translate && self.nodes.iter().any(|node| other.nodes.contains(node))

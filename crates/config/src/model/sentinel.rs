@@ -50,6 +50,11 @@ impl Sentinel {
         self.translate.reachable(announced)
     }
 
+    /// The addresses that servers announce, each with the one at which the proxy reaches the server.
+    pub fn translations(&self) -> impl Iterator<Item = (&Address, &Address)> {
+        self.translate.pairs()
+    }
+
     /// Whether both have the same master at the same place: the same name and translations, and a sentinel in common.
     pub fn has_master_of(&self, other: &Self) -> bool {
         self.master == other.master

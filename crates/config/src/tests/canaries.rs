@@ -79,7 +79,8 @@ limits: {clients: 1, bulk: 1MiB, arguments: 10, inline: 64KiB, held_command: 1Mi
          timeouts: {idle: off, frame: 1s, write: 1s, tls: 1s, proxy_header: 3s, login: 1s, drain: 1s},
          tcp: {keepalive: 300s, user_timeout: 30s}}
 admin: {bind: "127.0.0.1:9377", token: {file: pw}}
-audit: {path: stdout, commands: none, on_overflow: drop}
+audit: {path: stdout, commands: none, keys: hashed, on_overflow: drop}
+observe: {slow: 10ms, large: 1MiB, hot: on, keys: plain}
 log: {format: text, level: info}
 reload: watch
 takeover: takeover.sock

@@ -5,13 +5,17 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZero;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::bind;
 use crate::Config;
-use crate::address::AdminBind;
+use crate::address::{Address, AdminBind};
 use crate::fields::Fields;
 use crate::message::{Masked, message};
-use crate::model::{Admin, Audit, AuditPath, Log, LogFormat, LogLevel, Overflow, Reload, Takeover};
+use crate::model::{
+    Admin, Audit, AuditPath, CommandAudit, KeyForm, Log, LogFormat, LogLevel, Observe, Overflow, Reload,
+    SyslogServer, Takeover,
+};
 use crate::problem::Problems;
 use crate::raw::Node;
 use crate::scope::Scope;
@@ -28,6 +32,7 @@ pub(super) struct Service {
     /// `Some(None)` is off.
     pub admin: Option<Option<Admin>>,
     pub audit: Option<Audit>,
+    pub observe: Option<Observe>,
     pub log: Option<Log>,
     pub reload: Option<Reload>,
     pub takeover: Option<Takeover>,
@@ -40,6 +45,7 @@ impl Service {
         Self {
             admin: admin(fields.take("admin"), scope),
             audit: audit(fields.take("audit"), scope),
+            observe: observe(fields.take("observe"), &mut scope.problems),
             log: log(fields.take("log"), &mut scope.problems),
             reload: reload(fields.take("reload"), &mut scope.problems),
             takeover: takeover(fields.take("takeover"), scope),
@@ -78,33 +84,99 @@ fn admin(node: Option<&Node>, scope: &mut Scope) -> Option<Option<Admin>> {
 }
 
 fn audit(node: Option<&Node>, scope: &mut Scope) -> Option<Audit> {
-    let mut audit = Audit { path: AuditPath::Unset, on_overflow: Overflow::Drop };
+    let mut audit = Audit {
+        path: AuditPath::Unset,
+        commands: CommandAudit::None,
+        keys: KeyForm::Off,
+        on_overflow: Overflow::Drop,
+    };
     let Some(node) = node else { return Some(audit) };
     let mut fields = Fields::of(node, "audit", &mut scope.problems)?;
     if let Some(node) = fields.take("path")
-        && let Some(path) = value::text(node, "path", &mut scope.problems)
+        && let Some(path) = audit_path(node, scope)
     {
         scope.audit = Some(node.place.clone());
-        audit.path = match path {
-            "stdout" => AuditPath::Stdout,
-            "stderr" => AuditPath::Stderr,
-            file => AuditPath::File(scope.base.join(file)),
-        };
+        audit.path = path;
     }
-    let overflow = [("drop", Overflow::Drop), ("block", Overflow::Block)];
+    let overflow = [Overflow::Drop, Overflow::Block].map(|overflow| (overflow.as_str(), overflow));
     if let Some(node) = fields.take("on_overflow") {
         audit.on_overflow = value::word(node, "on_overflow", &overflow, &mut scope.problems)?;
     }
+    let levels = [CommandAudit::None, CommandAudit::Denied, CommandAudit::Writes, CommandAudit::All];
     if let Some(node) = fields.take("commands") {
-        let words = [("none", true), ("denied", false), ("writes", false), ("all", false)];
-        if value::word(node, "commands", &words, &mut scope.problems) == Some(false) {
-            let written = value::text(node, "commands", &mut scope.problems).unwrap_or_default();
-            let message = message!("audit of commands: '{}' is not supported yet", Masked::known(written));
-            scope.problems.error(&node.place, message, "write commands: none, or remove the key");
-        }
+        let words = levels.map(|level| (level.as_str(), level));
+        audit.commands = value::word(node, "commands", &words, &mut scope.problems)?;
+    }
+    if let Some(node) = fields.take("keys") {
+        audit.keys = key_form(node, &mut scope.problems)?;
     }
     fields.finish(&mut scope.problems);
     Some(audit)
+}
+
+/// Reads `stdout`, `stderr`, `syslog`, `syslog:/path`, `syslog:HOST:PORT`, or the path of a file.
+fn audit_path(node: &Node, scope: &mut Scope) -> Option<AuditPath> {
+    let path = value::text(node, "path", &mut scope.problems)?;
+    let server = match (path, path.strip_prefix("syslog:")) {
+        ("stdout", _) => return Some(AuditPath::Stdout),
+        ("stderr", _) => return Some(AuditPath::Stderr),
+        ("syslog", _) => SyslogServer::Socket(SyslogServer::LOCAL.into()),
+        (file, None) => return Some(AuditPath::File(scope.base.join(file))),
+        (_, Some(socket)) if socket.starts_with('/') => match value::socket::unix(socket, &scope.base) {
+            Ok(socket) => SyslogServer::Socket(socket),
+            Err((message, hint)) => {
+                scope.problems.error(&node.place, message, hint);
+                return None;
+            }
+        },
+        (_, Some(server)) => match value::socket::remote(server, &scope.base) {
+            Ok(Address::Host { host, port }) => SyslogServer::Tcp { host, port },
+            Ok(Address::Unix(_)) | Err(_) => {
+                let message = message!("'{}' is not a valid syslog server", Masked::of(path));
+                let hint = "write syslog for /dev/log, syslog:/path/of/a/socket, or syslog:HOST:PORT for TCP";
+                scope.problems.error(&node.place, message, hint);
+                return None;
+            }
+        },
+    };
+    Some(AuditPath::Syslog(server))
+}
+
+fn key_form(node: &Node, problems: &mut Problems) -> Option<KeyForm> {
+    let words = [KeyForm::Off, KeyForm::Hashed, KeyForm::Plain].map(|form| (form.as_str(), form));
+    value::word(node, "keys", &words, problems)
+}
+
+/// A shorter time is that of most commands on a slow network.
+const SLOW: Duration = Duration::from_millis(10);
+/// A request or a reply of this size takes milliseconds on a network of 1 Gbit/s, and delays other clients.
+const LARGE: u64 = 1 << 20;
+/// Smaller requests and replies travel in one piece, and their sizes are not looked at.
+const LEAST_LARGE: u64 = 64 << 10;
+/// The largest that `limits.bulk` allows is smaller.
+const MOST_LARGE: u64 = 1 << 40;
+
+fn observe(node: Option<&Node>, problems: &mut Problems) -> Option<Observe> {
+    let mut observe = Observe { slow: Some(SLOW), large: Some(LARGE), hot: false, keys: KeyForm::Hashed };
+    let Some(node) = node else { return Some(observe) };
+    let mut fields = Fields::of(node, "observe", problems)?;
+    if let Some(node) = fields.take("slow") {
+        observe.slow = value::duration_or_off(node, "slow", problems)?;
+    }
+    if let Some(node) = fields.take("large") {
+        observe.large = match value::is_off(node) {
+            true => None,
+            false => Some(value::size(node, "large", (LEAST_LARGE, MOST_LARGE), problems)?),
+        };
+    }
+    if let Some(node) = fields.take("hot") {
+        observe.hot = value::word(node, "hot", &[("off", false), ("on", true)], problems)?;
+    }
+    if let Some(node) = fields.take("keys") {
+        observe.keys = key_form(node, problems)?;
+    }
+    fields.finish(problems);
+    Some(observe)
 }
 
 /// Reports an audit output that the configuration uses otherwise. Audit lines would be added to a list, for example.

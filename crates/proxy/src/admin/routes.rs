@@ -163,6 +163,8 @@ struct Change<'a> {
     event: &'static str,
     source: String,
     by: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uid: Option<u32>,
     method: &'a str,
     path: &'a str,
     status: u16,
@@ -186,6 +188,7 @@ impl<'a> Change<'a> {
             event: "admin",
             source,
             by,
+            uid: connection.uid(),
             method: method.as_str(),
             path: uri.path(),
             status: status.as_u16(),

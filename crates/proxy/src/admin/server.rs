@@ -148,7 +148,8 @@ impl Listener {
             }
             Self::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
-                let connection = Connection::new(ClientAddr::unix());
+                let uid = stream.peer_cred().ok().map(|peer| peer.uid());
+                let connection = Connection { uid, ..Connection::new(ClientAddr::unix()) };
                 (connection.clone(), tokio::spawn(answer(stream, connection, router.clone())))
             }
         };
@@ -160,6 +161,8 @@ impl Listener {
 #[derive(Clone, Debug)]
 pub(super) struct Connection {
     from: ClientAddr,
+    /// The user of the peer, on a unix socket.
+    uid: Option<u32>,
     state: Arc<ConnectionState>,
 }
 
@@ -172,12 +175,17 @@ struct ConnectionState {
 
 impl Connection {
     pub(super) fn new(from: ClientAddr) -> Self {
-        Self { from, state: Arc::default() }
+        Self { from, uid: None, state: Arc::default() }
     }
 
     /// Returns the address of the client.
     pub(super) fn from(&self) -> ClientAddr {
         self.from
+    }
+
+    /// Returns the user of the peer, as a number. `None` if the peer is not on a unix socket.
+    pub(super) fn uid(&self) -> Option<u32> {
+        self.uid
     }
 
     /// Keeps the connection open for longer than a request may take, until [`Self::stop`].

@@ -26,6 +26,7 @@ pub(crate) fn faults(config: &Config) -> Vec<Problem> {
             AuditPath::Unset | AuditPath::Stdout => message!("stdout"),
             AuditPath::Stderr => message!("stderr"),
             AuditPath::File(path) => message!("{}", Masked::path(path)),
+            AuditPath::Syslog(_) => message!("syslog"),
         };
         let fault = message!("cannot open audit output {}: {}", path, error);
         let hint =

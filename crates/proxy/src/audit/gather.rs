@@ -1,4 +1,5 @@
-//! Gathers refusals: those of one source, listener and reason within a second become one line.
+//! Gathers refusals of connections, logins and commands: those of one source, listener and kind within a second become
+//! one line.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -7,21 +8,19 @@ use std::time::{Duration, Instant};
 
 use portcullis_acl::{ClientAddr, Rule};
 
-use crate::metrics::RefusedReason;
-
-use super::line::{Entry, LineSource, RuleFacts};
+use super::line::{Entry, LineSource, Refusal, RuleFacts};
 
 /// The time for which refusals are gathered before they are reported.
 pub(super) const WINDOW: Duration = Duration::from_secs(1);
 /// The number of sources that are counted separately within [`WINDOW`]; the rest are counted in one line for each
-/// listener and reason. A scan from more addresses than this makes at most about twice as many lines a second, which
+/// listener and kind. A scan from more addresses than this makes at most about twice as many lines a second, which
 /// a disk can take.
 pub(super) const MAX_SOURCES: usize = 256;
 
 #[derive(Debug, Default)]
 pub(super) struct Gather {
     sources: HashMap<Key, Held>,
-    various: HashMap<(Arc<str>, RefusedReason), Held>,
+    various: HashMap<(Arc<str>, Refusal), Held>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -29,7 +28,7 @@ struct Key {
     /// The address without the port, which differs for each connection. `None` for a unix socket.
     ip: Option<IpAddr>,
     listener: Arc<str>,
-    reason: RefusedReason,
+    refusal: Refusal,
 }
 
 /// Refusals that are counted and not reported yet.
@@ -44,7 +43,7 @@ struct Held {
 /// Tells the caller whether to report a refusal at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Gathered {
-    /// The first refusal of its source, listener and reason: report it at once.
+    /// The first refusal of its source, listener and kind: report it at once.
     First,
     /// The refusal is counted and will be reported later.
     Held,
@@ -55,7 +54,7 @@ pub(super) enum Gathered {
 pub(super) struct Told {
     pub(super) source: LineSource,
     pub(super) listener: Arc<str>,
-    pub(super) reason: RefusedReason,
+    pub(super) refusal: Refusal,
     pub(super) count: u64,
     rule: Option<OwnedRule>,
 }
@@ -66,11 +65,11 @@ impl Gather {
         &mut self,
         source: ClientAddr,
         listener: &Arc<str>,
-        reason: RefusedReason,
+        refusal: Refusal,
         rule: Option<&Rule<'_>>,
         now: Instant,
     ) -> Gathered {
-        let key = Key { ip: source.ip(), listener: Arc::clone(listener), reason };
+        let key = Key { ip: source.ip(), listener: Arc::clone(listener), refusal };
         if let Some(held) = self.sources.get_mut(&key) {
             held.count = held.count.saturating_add(1);
             held.last = source;
@@ -81,7 +80,7 @@ impl Gather {
                 .insert(key, Held { since: now, count: 0, last: source, rule: rule.map(OwnedRule::of) });
             return Gathered::First;
         }
-        let held = self.various.entry((Arc::clone(listener), reason)).or_insert_with(|| Held {
+        let held = self.various.entry((Arc::clone(listener), refusal)).or_insert_with(|| Held {
             since: now,
             count: 0,
             last: source,
@@ -101,13 +100,13 @@ impl Gather {
             held.keep(now, all, |count, rule| {
                 let rule = rule.clone();
                 let listener = Arc::clone(&key.listener);
-                told.push(Told { source, listener, reason: key.reason, count, rule });
+                told.push(Told { source, listener, refusal: key.refusal, count, rule });
             })
         });
-        self.various.retain(|(listener, reason), held| {
+        self.various.retain(|(listener, refusal), held| {
             held.keep(now, all, |count, _| {
-                let (listener, reason) = (Arc::clone(listener), *reason);
-                told.push(Told { source: LineSource::Various, listener, reason, count, rule: None });
+                let (listener, refusal) = (Arc::clone(listener), *refusal);
+                told.push(Told { source: LineSource::Various, listener, refusal, count, rule: None });
             })
         });
         told

@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde::ser::Serializer;
 
 use crate::log::Timestamp;
-use crate::metrics::{ClosedReason, RefusedReason};
+use crate::metrics::{ClosedReason, DeniedReason, RefusedReason};
 
 use super::{Subject, Totals};
 
@@ -23,7 +23,17 @@ pub(super) struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     user: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    by: Option<LoginCheck>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<LoginResult>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    command: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keys: Option<&'a [String]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
+    #[serde(flatten)]
+    denial: Option<DenialFacts<'a>>,
     #[serde(flatten)]
     rule: Option<RuleFacts<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -43,15 +53,49 @@ impl<'a> Line<'a> {
         Self { id: Some(id), rule, ..Self::new("accepted", LineSource::One(source), listener) }
     }
 
+    /// Returns the line of one refusal, or of several.
     pub(super) fn refused(
         source: LineSource,
         listener: &'a str,
-        reason: RefusedReason,
+        refusal: Refusal,
         rule: Option<RuleFacts<'a>>,
         count: u64,
     ) -> Self {
-        let reason = Some(reason.as_str());
-        Self { reason, rule, count: Some(count), ..Self::new("refused", source, listener) }
+        let line = Self { rule, count: Some(count), ..Self::new(refusal.event(), source, listener) };
+        match refusal {
+            Refusal::Connection(reason) => Self { reason: Some(reason.as_str()), ..line },
+            Refusal::Login(by) => Self { by: Some(by), result: Some(LoginResult::Failed), ..line },
+            Refusal::Command(command, reason) => {
+                Self { command: Some(command), reason: Some(reason.as_str()), ..line }
+            }
+        }
+    }
+
+    /// Returns the line of the first refusal, which names the client and the rule that decided.
+    pub(super) fn first_refused(
+        who: &Subject<'a>,
+        refusal: Refusal,
+        denial: Option<DenialFacts<'a>>,
+    ) -> Self {
+        let line = Self::refused(LineSource::One(who.source), who.listener, refusal, None, 1);
+        Self { id: Some(who.id), user: who.user, denial, ..line }
+    }
+
+    /// Returns the line of a login that is not refused, or that ends the connection.
+    pub(super) fn login(who: &Subject<'a>, by: LoginCheck, result: LoginResult) -> Self {
+        let line = Self::new("login", LineSource::One(who.source), who.listener);
+        Self { id: Some(who.id), user: who.user, by: Some(by), result: Some(result), ..line }
+    }
+
+    /// Returns the line of `count` commands with the same name.
+    pub(super) fn command(
+        who: &Subject<'a>,
+        command: &'static str,
+        keys: Option<&'a [String]>,
+        count: u64,
+    ) -> Self {
+        let line = Self::new("command", LineSource::One(who.source), who.listener);
+        Self { id: Some(who.id), user: who.user, command: Some(command), keys, count: Some(count), ..line }
     }
 
     pub(super) fn closed(who: &Subject<'a>, reason: ClosedReason, totals: &Totals) -> Self {
@@ -74,7 +118,12 @@ impl<'a> Line<'a> {
             source,
             listener,
             user: None,
+            by: None,
+            result: None,
+            command: None,
+            keys: None,
             reason: None,
+            denial: None,
             rule: None,
             count: None,
             totals: None,
@@ -91,6 +140,62 @@ impl<'a> Line<'a> {
         out.push(b'\n');
         out
     }
+}
+
+/// A refusal, as far as others like it share a line with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Refusal {
+    /// A connection.
+    Connection(RefusedReason),
+    /// A login with wrong credentials.
+    Login(LoginCheck),
+    /// A command with this name.
+    Command(&'static str, DeniedReason),
+}
+
+impl Refusal {
+    const fn event(self) -> &'static str {
+        match self {
+            Self::Connection(_) => "refused",
+            Self::Login(_) => "login",
+            Self::Command(..) => "denied",
+        }
+    }
+}
+
+/// The party that checks the credentials of a login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LoginCheck {
+    /// The proxy, a password.
+    Password,
+    /// The proxy, a certificate that names the user.
+    Certificate,
+    /// The upstream.
+    Upstream,
+}
+
+/// The result of a login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LoginResult {
+    /// The client is logged in.
+    Ok,
+    /// The credentials are wrong.
+    Failed,
+    /// The source has failed too often, or the user is unknown at the upstream: the connection ends.
+    Blocked,
+}
+
+/// The fields of a line about the command rule that decided.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct DenialFacts<'a> {
+    /// `listener` or `user`: the owner of the rule.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) acl: Option<&'static str>,
+    /// The rule, as the configuration has it.
+    #[serde(rename = "rule")]
+    pub(super) text: &'a str,
 }
 
 /// The capacity for a `closed` line with names and notes of usual length, so that the buffer does not grow and move.

@@ -5,12 +5,13 @@ use std::io::{self, IsTerminal, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::thread;
 use std::time::Duration;
-use std::{fmt, thread};
 
 use portcullis_config::{AuditPath, is_null_device, name_of, nonblocking};
 
 use super::AuditError;
+use super::syslog::Syslog;
 
 /// The output, and the path to reopen it.
 pub(super) struct Sink {
@@ -30,7 +31,7 @@ impl Sink {
             return Ok(Self { silent: true, ..Self::on(to.clone(), Box::new(io::sink())) });
         }
         let out = open(to).map_err(|source| AuditError::Open { to: to.clone(), source })?;
-        Ok(Self::on(to.clone(), Box::new(out)))
+        Ok(Self::on(to.clone(), out))
     }
 
     pub(super) fn on(to: AuditPath, out: Box<dyn Write + Send>) -> Self {
@@ -45,13 +46,13 @@ impl Sink {
         }
         match open(&self.to) {
             Ok(out) => {
-                self.out = Box::new(out);
+                self.out = out;
                 self.torn = false;
-                tracing::info!("audit output '{}' reopened", Shown(&self.to));
+                tracing::info!("audit output '{}' reopened", self.to);
             }
             Err(error) => tracing::error!(
                 "cannot reopen audit output '{}': {error}; still writing to the old file",
-                Shown(&self.to)
+                self.to
             ),
         }
     }
@@ -96,24 +97,39 @@ impl Sink {
 
     fn failed(&mut self, error: &io::Error) {
         if !self.failing {
-            tracing::error!("cannot write to audit output '{}': {error}", Shown(&self.to));
+            tracing::error!("cannot write to audit output '{}': {error}", self.to);
         }
         self.failing = true;
     }
 
     fn recovered(&mut self) {
         if self.failing {
-            tracing::info!("audit output '{}' works again", Shown(&self.to));
+            tracing::info!("audit output '{}' works again", self.to);
         }
         self.failing = false;
     }
 }
 
-fn open(to: &AuditPath) -> io::Result<File> {
-    match to {
-        AuditPath::Unset | AuditPath::Stdout => Ok(io::stdout().as_fd().try_clone_to_owned()?.into()),
-        AuditPath::Stderr => Ok(io::stderr().as_fd().try_clone_to_owned()?.into()),
-        AuditPath::File(path) => open_file(path, Missing::Created),
+fn open(to: &AuditPath) -> io::Result<Box<dyn Write + Send>> {
+    let own = |output: BorrowedFd<'_>| -> io::Result<File> { Ok(output.try_clone_to_owned()?.into()) };
+    Ok(Box::new(match to {
+        AuditPath::Unset | AuditPath::Stdout => own(io::stdout().as_fd())?,
+        AuditPath::Stderr => own(io::stderr().as_fd())?,
+        AuditPath::File(path) => open_file(path, Missing::Created)?,
+        // The server may start later than the proxy.
+        AuditPath::Syslog(server) => return Ok(Box::new(Syslog::to(server.clone()))),
+    }))
+}
+
+/// Writes one line in one call, so that it is not torn by lines of the running proxy.
+pub(super) fn append(to: &AuditPath, line: &[u8]) -> io::Result<()> {
+    let mut out = match to {
+        AuditPath::File(path) => Box::new(open_file(path, Missing::Fails)?),
+        other => open(other)?,
+    };
+    match out.write(line)? {
+        n if n == line.len() => Ok(()),
+        _ => Err(io::ErrorKind::WriteZero.into()),
     }
 }
 
@@ -182,16 +198,3 @@ const MOST_LINKS: usize = 40;
 /// The mode of audit files: only the owner and the group can read client addresses.
 const FILE_MODE: u32 = 0o640;
 const FULL_PAUSE: Duration = Duration::from_millis(10);
-
-/// Displays an audit path in messages.
-pub(super) struct Shown<'a>(pub(super) &'a AuditPath);
-
-impl fmt::Display for Shown<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            AuditPath::Unset | AuditPath::Stdout => f.write_str("stdout"),
-            AuditPath::Stderr => f.write_str("stderr"),
-            AuditPath::File(path) => path.display().fmt(f),
-        }
-    }
-}

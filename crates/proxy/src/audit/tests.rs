@@ -176,7 +176,7 @@ fn a_source_that_goes_on_gets_a_line_a_second_and_a_quiet_one_is_forgotten() {
         gather.add(
             source(SOURCE),
             &named("public"),
-            RefusedReason::Rate,
+            Refusal::Connection(RefusedReason::Rate),
             None,
             start + Duration::from_millis(at),
         )

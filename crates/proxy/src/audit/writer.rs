@@ -54,7 +54,7 @@ impl Writer {
         // The lock is released before the lines are made: making a line takes far longer than counting a refusal.
         let due = self.inner.gather().due(Instant::now(), all);
         for told in &due {
-            let line = self.inner.refusal(told.source, &told.listener, told.reason, told.rule(), told.count);
+            let line = Inner::refusal(told.source, &told.listener, told.refusal, told.rule(), told.count);
             self.inner.queue.push_unbounded(&line);
         }
     }

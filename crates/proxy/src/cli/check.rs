@@ -299,9 +299,7 @@ fn admin(config: &Config) -> String {
 fn audit(config: &Config) -> String {
     match config.audit().path() {
         AuditPath::Unset => "stdout, unless it is a terminal".to_owned(),
-        AuditPath::Stdout => "stdout".to_owned(),
-        AuditPath::Stderr => "stderr".to_owned(),
-        AuditPath::File(path) => path.display().to_string(),
+        path => path.to_string(),
     }
 }
 

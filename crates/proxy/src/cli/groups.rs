@@ -1,5 +1,6 @@
 //! `portcullis groups`: shows groups, and changes them in the configuration files.
 
+mod audited;
 mod change;
 mod hosts;
 mod report;

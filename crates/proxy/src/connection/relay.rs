@@ -225,9 +225,12 @@ impl Relay {
         let now = worker.resources.clock.now();
         let target = listener.target();
         let entry = Rc::new(Entry::new(id, from, listener, permit, generation, now).sent_by(sender));
+        let guard = SessionGuard::enter(Rc::clone(&worker), entry, place);
+        // No command was read yet, so the certificate has named the user.
+        plan.user().into_iter().for_each(|user| guard.named_by_certificate(user));
         let relay = Self {
             session: Session::new(shared.unwrap_or(SessionKey(id)), plan),
-            guard: SessionGuard::enter(Rc::clone(&worker), entry, place),
+            guard,
             worker,
             target,
             client: ClientSide::new(stream),

@@ -257,7 +257,7 @@ impl Reloader {
     ) -> Result<(Vec<GroupReport>, Changes, u64), Failure> {
         let admin = self.admin_bind.as_ref();
         let changes = Changes::between(current.config(), &config, current.workers(), admin);
-        let audit = Some(config.audit()).filter(|audit| *audit != current.config().audit());
+        let audit = Some(config.audit()).filter(|audit| !audit.has_output_of(current.config().audit()));
         let output = audit.map(|audit| Output::open(audit.path())).transpose()?;
         // Last: to make room it may have to close what cannot be had back.
         let opened = self.open_new(current.config(), &config).await?;

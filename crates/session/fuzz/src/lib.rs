@@ -147,7 +147,8 @@ impl Authenticator for TestHost {
 impl Observer for TestHost {
     fn command(&mut self, _id: CommandId, _n: u64) {}
     fn denied(&mut self, _denial: &Denial<'_>) {}
-    fn answered(&mut self, _id: CommandId, _n: u64, _nanos: u64) {}
+    fn answered(&mut self, _id: CommandId, _n: u64, _nanos: u64, _seq: u64) {}
+    fn login_answered(&mut self, _is_taken: bool) {}
     fn error(&mut self, _line: &[u8]) {}
 }
 

@@ -73,6 +73,9 @@ impl<'s> Answering<'s> {
         if front.kind.is_plain() {
             return self.settle_plain(default, now, observer);
         }
+        if part.first && matches!(front.kind, ReplyKind::ClientLogin { .. }) {
+            observer.login_answered(self.is_login_taken());
+        }
         let mut kind = self.state.pending.take_kind();
         let action = self.apply(&mut kind, default);
         let of_setup = matches!(kind, ReplyKind::Setup(_));
@@ -165,7 +168,7 @@ impl<'s> Answering<'s> {
                 return ReplyAction::Desync;
             }
             let n = left.min(front.n);
-            observer.answered(front.id, n, now.since(front.at));
+            observer.answered(front.id, n, now.since(front.at), front.seq);
             pending.settle(n);
             left -= n;
         }
@@ -261,8 +264,7 @@ impl<'s> Answering<'s> {
     /// contain the gate's CLIENT ID.
     fn client_logged_in(&mut self, known: bool, default: ReplyAction) -> ReplyAction {
         if self.part.first {
-            let of_hello = matches!(self.part.head.kind, b'%' | b'*');
-            let taken = of_hello || self.part.bytes == reply::OK;
+            let taken = self.is_login_taken();
             if taken {
                 self.state.identity.set_passed_through(true);
             }
@@ -271,6 +273,12 @@ impl<'s> Answering<'s> {
             }
         }
         if known { self.greeted(default) } else { default }
+    }
+
+    /// Returns whether the reply accepts the client's login.
+    fn is_login_taken(&self) -> bool {
+        let of_hello = matches!(self.part.head.kind, b'%' | b'*');
+        of_hello || self.part.bytes == reply::OK
     }
 
     /// Handles the reply to HELLO. The reply contains the connection's id, which the gate replaces by its own.

@@ -30,6 +30,8 @@ pub(crate) struct Count {
     pub(crate) subscriptions: Subscriptions,
     pub(crate) listens_in_resp2: bool,
     pub(crate) resp3: bool,
+    /// The upstream's answers to logins of the client.
+    pub(crate) logins: Vec<bool>,
 }
 
 impl Observer for Count {
@@ -44,8 +46,12 @@ impl Observer for Count {
         self.rules.push(format!("{} {} {:?}", denial.command().name(), rule.rule, rule.owner));
     }
 
-    fn answered(&mut self, _id: CommandId, n: u64, _nanos: u64) {
+    fn answered(&mut self, _id: CommandId, n: u64, _nanos: u64, _seq: u64) {
         self.answered += n;
+    }
+
+    fn login_answered(&mut self, is_taken: bool) {
+        self.logins.push(is_taken);
     }
 
     fn error(&mut self, line: &[u8]) {

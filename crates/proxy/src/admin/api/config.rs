@@ -11,8 +11,8 @@ use axum::response::Response;
 use portcullis_acl::List;
 use portcullis_acl::rate::{Rate, SourceLimits};
 use portcullis_config::{
-    Acl, AuditPath, Config, Credentials, Limits, Listener, LogFormat, Overflow, Refusal, Reload, Upstream,
-    User,
+    Acl, Address, Cluster, Config, Credentials, Limits, Listener, LogFormat, Observe, Presentation, Refusal,
+    Reload, Sentinel, Upstream, User,
 };
 use serde_json::{Value, json};
 
@@ -54,14 +54,13 @@ fn facts(config: &Config, access: Access) -> Value {
             "level": config.log().level().as_str(),
         },
         "reload": match config.reload() { Reload::Watch => "watch", Reload::Signal => "signal" },
+        "observe": observe(config.observe()),
         "admin": Value::Null,
         "audit": {
-            "on_overflow": match config.audit().on_overflow() { Overflow::Drop => "drop", Overflow::Block => "block" },
-            "path": match config.audit().path() {
-                AuditPath::Unset | AuditPath::Stdout => "stdout".to_owned(),
-                AuditPath::Stderr => "stderr".to_owned(),
-                AuditPath::File(path) => path.display().to_string(),
-            },
+            "path": config.audit().path().to_string(),
+            "commands": config.audit().commands().as_str(),
+            "keys": config.audit().keys().as_str(),
+            "on_overflow": config.audit().on_overflow().as_str(),
         },
     });
     if let Some(admin) = config.admin() {
@@ -94,6 +93,11 @@ fn listener(config: &Config, listener: &Listener, access: Access) -> Value {
         "auth": listener.auth().as_str(),
         "users": listener.users(),
         "inline_commands": listener.inline_commands(),
+        "present_as": presented(listener.presentation()),
+        "announce": listener.presentation().announce().map(|to| {
+            Address::Host { host: to.host().to_owned(), port: to.port() }.to_string()
+        }),
+        "announce_master": listener.presentation().masters(),
         "proxy_protocol": proxy_protocol,
         "tls": listener.tls().is_some(),
         "limits": limits(listener.limits()),
@@ -113,6 +117,55 @@ fn refusal(refusal: Refusal) -> &'static str {
     }
 }
 
+/// Returns the words of `present_as`.
+fn presented(presentation: &Presentation) -> Vec<&'static str> {
+    let kinds = [
+        ("standalone", presentation.is_standalone()),
+        ("sentinel", presentation.is_sentinel()),
+        ("cluster", presentation.is_cluster()),
+    ];
+    kinds.iter().filter(|(_, is_set)| *is_set).map(|(word, _)| *word).collect()
+}
+
+fn observe(observe: &Observe) -> Value {
+    json!({
+        "slow_seconds": seconds(observe.slow()),
+        "large_bytes": observe.large(),
+        "hot": if observe.hot() { "on" } else { "off" },
+        "keys": observe.keys().as_str(),
+    })
+}
+
+fn sentinel(sentinel: &Sentinel, access: Access) -> Value {
+    let mut facts = json!({
+        "tls": sentinel.tls().is_some(),
+        "pause_seconds": seconds(sentinel.pause()),
+        "credentials": sentinel.credentials().map(|credentials| masked(credentials, access)),
+    });
+    if access.is_operator() {
+        facts["master"] = sentinel.master().into();
+        facts["nodes"] = texts(sentinel.nodes());
+    }
+    facts
+}
+
+fn cluster(cluster: &Cluster, access: Access) -> Value {
+    let mut facts = json!({"read_from": cluster.reads_from()});
+    if access.is_operator() {
+        facts["nodes"] = texts(cluster.nodes());
+    }
+    facts
+}
+
+fn texts(addresses: &[Address]) -> Value {
+    addresses.iter().map(ToString::to_string).collect()
+}
+
+/// Returns the reachable address for each announced one.
+fn translations<'a>(pairs: impl Iterator<Item = (&'a Address, &'a Address)>) -> Value {
+    Value::Object(pairs.map(|(from, to)| (from.to_string(), to.to_string().into())).collect())
+}
+
 fn upstream(upstream: &Upstream, access: Access) -> Value {
     let mut facts = json!({
         "name": upstream.name(),
@@ -121,11 +174,16 @@ fn upstream(upstream: &Upstream, access: Access) -> Value {
         "connect_timeout_seconds": upstream.connect_timeout().as_secs_f64(),
         "response_timeout_seconds": seconds(upstream.response_timeout()),
         "resolve_every_seconds": upstream.resolve_every().as_secs_f64(),
+        "failover_wait_seconds": seconds(upstream.failover_wait()),
+        "sentinel": upstream.sentinel().map(|servers| sentinel(servers, access)),
+        "cluster": upstream.cluster().map(|nodes| cluster(nodes, access)),
         "credentials": upstream.credentials().map(|credentials| masked(credentials, access)),
     });
     if access.is_operator() {
-        let addresses: Vec<String> = upstream.addresses().iter().map(ToString::to_string).collect();
-        facts["addresses"] = addresses.into();
+        facts["addresses"] = texts(upstream.addresses());
+        let of_sentinel = upstream.sentinel().into_iter().flat_map(|servers| servers.translations());
+        let of_cluster = upstream.cluster().into_iter().flat_map(|nodes| nodes.translations());
+        facts["translate"] = translations(of_sentinel.chain(of_cluster));
     }
     facts
 }
@@ -172,6 +230,9 @@ fn limits(limits: &Limits) -> Value {
         "inline_bytes": limits.inline(),
         "held_command_bytes": limits.held_command(),
         "client_output_buffer_bytes": limits.client_output_buffer(),
+        "pattern_bytes": limits.costs().pattern,
+        "count": limits.costs().count,
+        "subscriptions": limits.costs().subscriptions,
         "buffers_bytes": limits.buffers(),
         "timeouts_seconds": {
             "proxy_header": timeouts.proxy_header().as_secs_f64(),
@@ -190,3 +251,6 @@ fn limits(limits: &Limits) -> Value {
 fn seconds(time: Option<Duration>) -> Option<f64> {
     time.map(|time| time.as_secs_f64())
 }
+
+#[cfg(test)]
+mod tests;

@@ -40,9 +40,8 @@ impl CallError {
                 "start the proxy with this configuration, or name the configuration that the proxy runs with"
             }
             Self::Slow { .. } => "check whether the proxy hangs",
-            Self::NoToken { .. } => "name the file of the token with --token-file",
-            Self::Token { .. } => {
-                "name the file of its token with --token-file, or the configuration that the proxy runs with"
+            Self::NoToken { .. } | Self::Token { .. } => {
+                "name the configuration that the proxy runs with; status, top, clients and sources take --token-file too"
             }
             Self::Refused { status, .. } if *status == StatusCode::FORBIDDEN => {
                 "set admin.token in the configuration of the proxy: without it the endpoint is read-only"

@@ -8,6 +8,7 @@ use portcullis_config::edit::{self, Applied, BadEntry, Details, Edit, EditError,
 use portcullis_config::{LoadOptions, Reload};
 use serde_json::{Value, json};
 
+use super::audited::What;
 use super::report::{as_json, consequences, done, json_error, text_of};
 use super::{Common, fail, print, warn};
 use crate::cli::check::report;
@@ -97,7 +98,10 @@ pub(super) fn add(args: &AddArgs) -> ExitCode {
         Ok(entries) => entries,
         Err(error) => return bad(&error, ("add", &args.group), args.common.json),
     };
-    change(&args.common, &args.writing, |config, options| edit::add(config, &args.group, &entries, options))
+    let what = What { action: "groups add", group: &args.group, entries: &args.cidr };
+    change(what, &args.common, &args.writing, |config, options| {
+        edit::add(config, &args.group, &entries, options)
+    })
 }
 
 pub(super) fn remove(args: &RemoveArgs) -> ExitCode {
@@ -106,15 +110,20 @@ pub(super) fn remove(args: &RemoveArgs) -> ExitCode {
         Ok(cidrs) => cidrs,
         Err(error) => return bad(&error, ("remove", &args.group), args.common.json),
     };
-    change(&args.common, &args.writing, |config, options| edit::remove(config, &args.group, &cidrs, options))
+    let what = What { action: "groups remove", group: &args.group, entries: &args.cidr };
+    change(what, &args.common, &args.writing, |config, options| {
+        edit::remove(config, &args.group, &cidrs, options)
+    })
 }
 
 pub(super) fn create(args: &CreateArgs) -> ExitCode {
-    change(&args.common, &args.writing, |config, options| edit::create(config, &args.group, options))
+    let what = What { action: "groups create", group: &args.group, entries: &[] };
+    change(what, &args.common, &args.writing, |config, options| edit::create(config, &args.group, options))
 }
 
 pub(super) fn delete(args: &DeleteArgs) -> ExitCode {
-    change(&args.common, &args.writing, |config, options| edit::delete(config, &args.group, options))
+    let what = What { action: "groups delete", group: &args.group, entries: &[] };
+    change(what, &args.common, &args.writing, |config, options| edit::delete(config, &args.group, options))
 }
 
 fn new_entries(args: &AddArgs) -> Result<Vec<NewEntry>, BadEntry> {
@@ -129,6 +138,7 @@ fn new_entries(args: &AddArgs) -> Result<Vec<NewEntry>, BadEntry> {
 }
 
 fn change(
+    what: What<'_>,
     common: &Common,
     writing: &Writing,
     plan: impl Fn(&Path, &LoadOptions) -> Result<Edit, EditError>,
@@ -154,6 +164,9 @@ fn change(
     match outcome {
         Ok((edit, applied)) => {
             tell(&edit, applied.as_ref(), common.json);
+            if applied.is_some() && edit.before() != edit.after() {
+                what.report(&config);
+            }
             ExitCode::SUCCESS
         }
         Err(error) => refused(&error, common.json),

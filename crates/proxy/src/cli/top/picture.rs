@@ -57,8 +57,8 @@ impl Picture {
         self.offline.as_deref()
     }
 
-    /// Returns the two lines above the tables.
-    pub(super) fn headline(&self) -> [String; 2] {
+    /// Returns the lines above the tables. They fit a terminal of 80 columns.
+    pub(super) fn headline(&self) -> [String; 3] {
         let (sample, status) = (&self.sample, &self.lists.status);
         let draining = if sample["draining"] == true { "  draining" } else { "" };
         let first = format!(
@@ -69,18 +69,21 @@ impl Picture {
             cell(sample, "generation"),
         );
         let second = format!(
-            "clients {}/{}  commands/s {}  p50 {}  p99 {}  denied/s {}  refused/s {}  in {}  out {}",
+            "clients {}/{}  commands/s {}  p50 {}  p99 {}",
             cell(sample, "clients"),
             cell(status, "limit_clients"),
             cell(sample, "commands_per_second"),
             milliseconds(&sample["p50_seconds"]),
             milliseconds(&sample["p99_seconds"]),
-            cell(sample, "denied_per_second"),
+        );
+        let third = format!(
+            "refused/s {}  denied/s {}  in {}  out {}",
             cell(sample, "refused_per_second"),
+            cell(sample, "denied_per_second"),
             byte_rate(&sample["bytes_from_clients_per_second"]),
             byte_rate(&sample["bytes_to_clients_per_second"]),
         );
-        [first, second]
+        [first, second, third]
     }
 
     /// Returns the listeners.
@@ -149,8 +152,7 @@ impl Picture {
 
     /// Returns the view as text.
     pub(super) fn text(&self) -> String {
-        let [first, second] = self.headline();
-        let mut text = format!("{first}\n{second}\n");
+        let mut text = self.headline().join("\n") + "\n";
         let sections = [self.listeners(), self.upstreams(), self.refused(), self.clients()];
         for section in sections.iter().filter(|section| !section.rows.is_empty()) {
             text += &format!("\n{}\n{}", section.title, section.text());
@@ -208,7 +210,8 @@ mod tests {
         let text = picture().text();
         for part in [
             "portcullis 1 on 127.0.0.1:9377  2026-11-30T07:42:10Z  generation 3  draining\n",
-            "clients 2/10000  commands/s 1200.5  p50 0.080 ms  p99 -  denied/s -  refused/s -  in 2.0 KiB/s  out 0 B/s\n",
+            "clients 2/10000  commands/s 1200.5  p50 0.080 ms  p99 -\n",
+            "refused/s -  denied/s -  in 2.0 KiB/s  out 0 B/s\n",
             "main  down (refused)  -      0            4\n",
             "Clients (the first 1 of 900)\n",
             "7   203.0.113.9:4711  -         -     a\\x07b",

@@ -87,7 +87,7 @@ impl Screen {
         };
         let [one, two, three] = [0, 1, 2].map(|at: usize| sections.get(at).map_or(0, height));
         let areas: [Rect; 6] = Layout::vertical([
-            Constraint::Length(2),
+            Constraint::Length(3),
             Constraint::Length(one),
             Constraint::Length(two),
             Constraint::Length(three),
@@ -97,8 +97,8 @@ impl Screen {
         .areas(frame.area());
         let [head, listeners, upstreams, refused, clients, foot] = areas;
         let bold = Style::new().add_modifier(Modifier::BOLD);
-        let [first, second] = self.picture.headline().map(Line::from);
-        frame.render_widget(Paragraph::new(vec![first.style(bold), second]), head);
+        let [first, second, third] = self.picture.headline().map(Line::from);
+        frame.render_widget(Paragraph::new(vec![first.style(bold), second, third]), head);
         for (section, area) in sections.iter().zip([listeners, upstreams, refused]) {
             draw_table(frame, section, 0, area);
         }

@@ -94,8 +94,9 @@ impl Relay {
             }
             let Some(room) = self.room(least, cx) else { return Want::Company };
             let (stream, link) = (self.client.stream(), self.lanes.own.link());
-            let mut host = RelayHost::of(&self.worker, &self.target, &mut self.guard, stream, link);
-            match self.session.next(&self.requests.unread()[..room], self.clocks.asked_at(), &mut host) {
+            let bytes = &self.requests.unread()[..room];
+            let host = RelayHost::of(&self.worker, &self.target, &mut self.guard, stream, link);
+            match self.session.next(bytes, self.clocks.asked_at(), &mut host.judging(bytes)) {
                 Step::Forward { to, len, first, pending, shape, .. } => {
                     if pending > 0 {
                         self.clocks.frame_ends();

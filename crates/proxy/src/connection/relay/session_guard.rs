@@ -7,7 +7,7 @@ use std::time::Instant;
 use portcullis_session::Tick;
 
 use crate::admission::admit::ClientPlace;
-use crate::audit::{Subject, Totals};
+use crate::audit::{LoginCheck, LoginResult, Subject, Totals};
 use crate::metrics::{ClosedReason, Direction};
 use crate::worker::Worker;
 use crate::worker::table::{Entry, Signal};
@@ -44,6 +44,14 @@ impl SessionGuard {
         };
         guard.report(|audit, subject| audit.accepted(subject));
         guard
+    }
+
+    /// Reports the user that the client's certificate names.
+    pub(super) fn named_by_certificate(&self, user: &str) {
+        let Entry { id, from: source, listener, .. } = &*self.entry;
+        let listener = listener.name();
+        let who = Subject { id: *id, source: *source, listener, rule: None, user: Some(user) };
+        self.worker.process.audit.login(&who, listener, LoginCheck::Certificate, LoginResult::Ok);
     }
 
     /// Reports the end of the session to the counters and the audit trail. Later calls do nothing.
