@@ -222,6 +222,12 @@ step_monitoring() {
     PORTCULLIS_BIN=$target/debug/portcullis tests/monitoring.sh
 }
 
+# The API against its description; NOT CHECKED where schemathesis cannot be fetched.
+step_api() {
+    cargo build --locked -p portcullis
+    PORTCULLIS_BIN=$target/debug/portcullis tests/api.sh
+}
+
 # Audit lines through rsyslog; NOT CHECKED where it is not installed.
 step_syslog() {
     cargo build --locked -p portcullis

@@ -104,6 +104,7 @@ groups:
   branch: [198.51.100.7]
 admin: {bind: "127.0.0.1:${ports.admin}"${token ? ", token: {file: token}" : ""}}
 audit: {path: "${join(directory, "audit.log")}"}
+observe: {large: 64KiB, hot: on, keys: plain}
 `;
 }
 
@@ -225,6 +226,20 @@ async function updatesLive(page) {
   denied.destroy();
 }
 
+async function showsSamples(page) {
+  const large = await client(ports.gate, "127.0.0.1", ["SET", HOSTILE, "v".repeat(100_000)]);
+  await eventually("Redis has the value", () => large.read_ === "+OK\r\n");
+  const many = Array.from({ length: 400 }, () => ["GET", "hot:1"]);
+  const busy = await client(ports.gate, "127.0.0.1", ...many);
+  await eventually("all replies", () => busy.read_.length >= 400 * 5);
+  await view(page, "commands");
+  await has(page, "#large", "KiB request");
+  assert.ok((await text(page, "#large")).includes(HOSTILE), "the key is shown as it is");
+  await has(page, "#hot", "hot:1");
+  await has(page, "#slow", "");
+  for (const one of [large, busy]) one.destroy();
+}
+
 async function findsAndDisconnects(page) {
   const named = await client(ports.gate, "127.0.0.1", ["CLIENT", "SETNAME", HOSTILE.replaceAll(" ", "_")]);
   const other = await client(ports.gate, "127.0.0.3", ["PING"]);
@@ -323,7 +338,7 @@ async function isAccessible(browser) {
       const page = await openPage(browser, { viewport, colorScheme, reducedMotion: "reduce", bypassCSP: true });
       await page.goto(`${ADMIN}/`);
       await logIn(page);
-      for (const part of ["overview", "clients", "access", "configuration"]) {
+      for (const part of ["overview", "commands", "clients", "access", "configuration"]) {
         await view(page, part);
         if (part === "access") {
           await page.fill("#explain input[name=ip]", "192.0.2.9");
@@ -364,6 +379,7 @@ async function main() {
     await page.goto(`${ADMIN}/`);
     await logIn(page);
     await part("updates live", () => updatesLive(page));
+    await part("shows large requests and hot keys", () => showsSamples(page));
     await part("finds and disconnects clients", () => findsAndDisconnects(page));
     await part("explains", () => explains(page));
     await part("adds and removes entries", () => addsAndRemoves(page));

@@ -4,6 +4,7 @@ mod clients;
 mod config;
 mod described;
 mod events;
+mod samples;
 mod session;
 mod shadow;
 mod sources;
@@ -14,12 +15,15 @@ use serde_json::{Value, json};
 
 use crate::reload::{BASE, assert_admits, edit};
 
-const READ: [&str; 9] = [
+const READ: [&str; 12] = [
     "/openapi.json",
     "/api/status",
     "/api/upstreams",
     "/api/clients",
     "/api/sources",
+    "/api/slowlog",
+    "/api/bigkeys",
+    "/api/hotkeys",
     "/api/config",
     "/api/groups",
     "/api/groups/office",

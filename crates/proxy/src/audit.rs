@@ -203,7 +203,7 @@ impl Audit {
         let refusal = Refusal::Command(command_label(denial.command()), denial.reason().into());
         if self.0.gather().add(who.source, listener, refusal, None, Instant::now()) == Gathered::First {
             let decided = denial.rule();
-            let facts = DenialFacts { acl: decided.owner.map(owner_name), text: &decided.rule };
+            let facts = DenialFacts { acl: decided.owner.map(owner_name), text: decided.rule };
             self.0.queue.push(&Line::first_refused(who, refusal, Some(facts)).to_json());
         }
     }

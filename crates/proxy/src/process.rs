@@ -5,6 +5,7 @@ pub(crate) mod expiries;
 pub(crate) mod hints;
 pub(crate) mod questions;
 pub(crate) mod roster;
+pub(crate) mod samples;
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -16,6 +17,7 @@ use self::expiries::Expiries;
 use self::hints::HintBoard;
 use self::questions::{Question, Questions};
 use self::roster::{Matter, Roster, Rosters};
+use self::samples::Samples;
 use crate::audit::{Audit, AuditError};
 use crate::generation::seats::Seat;
 use crate::generation::store::{Generation, Store};
@@ -40,6 +42,8 @@ pub(crate) struct Process {
     pub rosters: Rosters,
     /// The hints of sessions to the watchers of the upstreams.
     pub hints: HintBoard,
+    /// The samples of commands that stood out.
+    pub samples: Samples,
 }
 
 impl Process {
@@ -58,8 +62,8 @@ impl Process {
         let seats = Arc::new(Seat::new(first.clients()));
         let (questions, rosters) = (Questions::new(first.workers()), Rosters::new(first.workers()));
         let (store, expiries) = (Store::new(Arc::new(first)), Expiries::default());
-        let hints = HintBoard::default();
-        Ok(Self { store, seats, metrics, audit, expiries, questions, rosters, hints })
+        let (hints, samples) = (HintBoard::default(), Samples::default());
+        Ok(Self { store, seats, metrics, audit, expiries, questions, rosters, hints, samples })
     }
 
     /// Asks all workers about their clients and returns their findings. Returns `None` if too many other questions

@@ -178,6 +178,7 @@ groups:
 limits: {timeouts: {}, tcp: {}, per_source: {}}
 admin: {}
 audit: {}
+observe: {}
 log: {}
 "#;
 
@@ -187,7 +188,7 @@ fn defaults_are_those_of_the_loader() {
     let meaning = |text: &str| {
         std::fs::write(files.path("portcullis.yaml"), text).unwrap();
         let config = files.config();
-        format!("{} {:?}", shown(&config), config.reload())
+        format!("{} {:?} {:?} {:?}", shown(&config), config.reload(), config.audit(), config.observe())
     };
     let (schema, base) = (schema(), typed(BASE));
     let expected = meaning(&base.to_string());

@@ -122,14 +122,14 @@ fn audit_path(node: &Node, scope: &mut Scope) -> Option<AuditPath> {
         ("stderr", _) => return Some(AuditPath::Stderr),
         ("syslog", _) => SyslogServer::Socket(SyslogServer::LOCAL.into()),
         (file, None) => return Some(AuditPath::File(scope.base.join(file))),
-        (_, Some(socket)) if socket.starts_with('/') => match value::socket::unix(socket, &scope.base) {
+        (_, Some(socket)) if socket.starts_with('/') => match socket::unix(socket, &scope.base) {
             Ok(socket) => SyslogServer::Socket(socket),
             Err((message, hint)) => {
                 scope.problems.error(&node.place, message, hint);
                 return None;
             }
         },
-        (_, Some(server)) => match value::socket::remote(server, &scope.base) {
+        (_, Some(server)) => match socket::remote(server, &scope.base) {
             Ok(Address::Host { host, port }) => SyslogServer::Tcp { host, port },
             Ok(Address::Unix(_)) | Err(_) => {
                 let message = message!("'{}' is not a valid syslog server", Masked::of(path));

@@ -5,6 +5,7 @@ pub(super) mod clients;
 pub(super) mod config;
 pub(super) mod explain;
 pub(super) mod groups;
+pub(super) mod samples;
 pub(super) mod session;
 pub(super) mod sources;
 pub(super) mod status;

@@ -109,6 +109,10 @@ impl Guard {
         if !self.is_for_us(uri, headers) {
             return Err(Refusal::Host);
         }
+        if !is_usual(method) {
+            // No path has this method: the router says so, and no handler runs.
+            return Ok(Access::Reader);
+        }
         let reads = matches!(*method, Method::GET | Method::HEAD);
         if reads && OPEN.contains(&uri.path()) {
             return Ok(Access::Reader);
@@ -247,6 +251,20 @@ impl Refusal {
             Self::Wait(_) => "wait",
         }
     }
+}
+
+/// Returns whether a path of an API may have this method. TRACE and the like have no meaning here, whoever sends them.
+pub(super) fn is_usual(method: &Method) -> bool {
+    let usual = [
+        Method::GET,
+        Method::HEAD,
+        Method::POST,
+        Method::PUT,
+        Method::PATCH,
+        Method::DELETE,
+        Method::OPTIONS,
+    ];
+    usual.contains(method)
 }
 
 /// Browsers say where the page comes from that makes them ask; programs say nothing.

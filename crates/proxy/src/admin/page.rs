@@ -33,6 +33,7 @@ const SCRIPT: &str = concat!(
     include_str!("page/app/words.js"),
     include_str!("page/app/api.js"),
     include_str!("page/app/overview.js"),
+    include_str!("page/app/commands.js"),
     include_str!("page/app/clients.js"),
     include_str!("page/app/access.js"),
     include_str!("page/app/configuration.js"),

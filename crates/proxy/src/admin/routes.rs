@@ -19,7 +19,7 @@ use crate::run_on_thread::run_on_thread;
 use crate::upstream::health::UpstreamHealth;
 
 use super::answers::problem;
-use super::guard::{Access, Credential, Knock, Refusal, SESSION_PATH};
+use super::guard::{Access, Credential, Knock, Refusal, SESSION_PATH, is_usual};
 use super::sentinels::Sentinels;
 use super::server::Connection;
 use super::{AdminState, api, entries, events, page};
@@ -55,6 +55,9 @@ pub(super) fn routes() -> Vec<Route> {
         ("/api/groups/{group}", &["get"], get(api::groups::group)),
         ("/api/groups/{group}/entries", &["post"], post(entries::add)),
         ("/api/groups/{group}/entries/remove", &["post"], post(entries::remove)),
+        ("/api/slowlog", &["get"], get(api::samples::slowlog)),
+        ("/api/bigkeys", &["get"], get(api::samples::bigkeys)),
+        ("/api/hotkeys", &["get"], get(api::samples::hotkeys)),
         ("/api/config", &["get"], get(api::config::config)),
         ("/api/reload", &["post"], post(api::reload)),
         (SESSION_PATH, &["post", "delete"], post(api::session::open).delete(api::session::close)),
@@ -87,7 +90,7 @@ async fn guarded(
         Ok(access) => {
             request.extensions_mut().insert(access);
             let response = next.run(request).await;
-            if !matches!(method, Method::GET | Method::HEAD) {
+            if is_usual(&method) && !matches!(method, Method::GET | Method::HEAD) {
                 Change::of(&connection, access, &method, &uri, response.status()).report(&state);
             }
             response

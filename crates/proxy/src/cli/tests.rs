@@ -5,11 +5,15 @@ fn the_definition_is_sound() {
     Cli::command().debug_assert();
 }
 
-const OFFERED: [&str; 14] = [
+const OFFERED: [&str; 18] = [
     "init",
     "run",
     "check",
     "ready",
+    "status",
+    "top",
+    "clients",
+    "sources",
     "explain",
     "test-connection",
     "groups",

@@ -41,6 +41,7 @@ mod pooled_lane;
 mod quiet;
 mod replies;
 mod requests;
+mod samples;
 mod session_guard;
 mod turn;
 

@@ -265,6 +265,9 @@ impl Reloader {
             self.process.audit.redirect(output, config.audit().on_overflow());
         }
         crate::log::change(config.log());
+        if config.observe().keys() != current.config().observe().keys() {
+            self.process.samples.forget();
+        }
         let next = Arc::new(current.next(config, &self.process.metrics, self.room));
         // The proxy first: what the admin endpoint says is in force then is.
         self.tell_gate(&next, opened).await;

@@ -1,31 +1,139 @@
 //! The commands that the configuration wants to see, as the path of commands asks for it.
 
 pub(crate) mod frames;
+mod heads;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell, RefMut};
 
 use portcullis_config::{CommandAudit, Config, KeyForm};
-use portcullis_resp::command::{CommandId, Flags};
+use portcullis_resp::command::{CommandId, Flags, id};
+use portcullis_session::Tick;
+
+use self::heads::Heads;
+
+/// One command of so many is counted by its keys.
+pub(crate) const DRAWN_OF: u64 = 64;
+
+/// The samples of slow commands that a worker adds in a second, besides the slowest of the hour. A list has 128.
+const MOST_IN_A_SECOND: u32 = 256;
+
+const SECOND: u64 = 1_000_000_000;
+
+/// Scripts, which may write whatever their flags are.
+const SCRIPTS: [CommandId; 3] = [id::EVAL, id::EVALSHA, id::FCALL];
+
+/// A number that no duration and no size reaches.
+const NEVER: u64 = u64::MAX;
 
 /// The settings of one worker. A reload changes them for all sessions.
 #[derive(Debug)]
 pub(crate) struct Watch {
     audited: Cell<CommandAudit>,
     audited_keys: Cell<KeyForm>,
+    /// Whether one of the following is on.
+    samples: Cell<bool>,
+    slow_after: Cell<u64>,
+    large_from: Cell<u64>,
+    counts_keys: Cell<bool>,
+    sampled_keys: Cell<KeyForm>,
+    heads: RefCell<Heads>,
+    /// The commands until the next one whose keys are counted.
+    until_drawn: Cell<u64>,
+    /// The state of the generator that draws commands (xorshift). Who can foresee the draws can hide a key from a list.
+    random: Cell<u64>,
+    /// The samples of slow commands since a time.
+    added: Cell<(Tick, u32)>,
 }
 
 impl Watch {
     /// Returns the settings of a configuration.
     pub(crate) fn of(config: &Config) -> Self {
-        let audit = config.audit();
-        Self { audited: Cell::new(audit.commands()), audited_keys: Cell::new(audit.keys()) }
+        let (audit, observe) = (config.audit(), config.observe());
+        let slow = observe.slow().map(|slow| u64::try_from(slow.as_nanos()).unwrap_or(NEVER));
+        Self {
+            audited: Cell::new(audit.commands()),
+            audited_keys: Cell::new(audit.keys()),
+            samples: Cell::new(slow.is_some() || observe.large().is_some() || observe.hot()),
+            slow_after: Cell::new(slow.unwrap_or(NEVER)),
+            large_from: Cell::new(observe.large().unwrap_or(NEVER)),
+            counts_keys: Cell::new(observe.hot()),
+            sampled_keys: Cell::new(observe.keys()),
+            heads: RefCell::default(),
+            until_drawn: Cell::new(0),
+            random: Cell::new(0x9e37_79b9_7f4a_7c15),
+            added: Cell::default(),
+        }
     }
 
     /// Takes the settings of another configuration.
     pub(crate) fn adopt(&self, config: &Config) {
-        let Self { audited, audited_keys } = Self::of(config);
-        self.audited.swap(&audited);
-        self.audited_keys.swap(&audited_keys);
+        self.adopt_from(&Self::of(config));
+    }
+
+    fn adopt_from(&self, next: &Self) {
+        self.audited.swap(&next.audited);
+        self.audited_keys.swap(&next.audited_keys);
+        self.samples.swap(&next.samples);
+        self.slow_after.swap(&next.slow_after);
+        self.large_from.swap(&next.large_from);
+        self.counts_keys.swap(&next.counts_keys);
+        self.sampled_keys.swap(&next.sampled_keys);
+    }
+
+    /// Returns whether samples of commands are kept.
+    #[inline]
+    pub(crate) fn samples(&self) -> bool {
+        self.samples.get()
+    }
+
+    /// Returns the nanoseconds from which on a command is slow.
+    #[inline]
+    pub(crate) fn slow_after(&self) -> u64 {
+        self.slow_after.get()
+    }
+
+    /// Returns the bytes from which on a request or a reply is large.
+    pub(crate) fn large_from(&self) -> u64 {
+        self.large_from.get()
+    }
+
+    /// Returns the form of keys in samples.
+    pub(crate) fn sampled_keys(&self) -> KeyForm {
+        self.sampled_keys.get()
+    }
+
+    /// Returns the commands that were sent last.
+    pub(crate) fn heads(&self) -> RefMut<'_, Heads> {
+        self.heads.borrow_mut()
+    }
+
+    /// Returns the place of the next command of a batch whose keys are counted; `None` if the batch has no more of them.
+    pub(crate) fn draw(&self, commands: u64) -> Option<u64> {
+        let place = self.until_drawn.get();
+        if !self.counts_keys.get() || place >= commands {
+            return None;
+        }
+        let mut random = self.random.get();
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        self.random.set(random);
+        // On average the next one is so many commands later.
+        self.until_drawn.set(place + 1 + random % (2 * DRAWN_OF - 1));
+        Some(place)
+    }
+
+    /// Ends the draws of a batch.
+    pub(crate) fn drawn(&self, commands: u64) {
+        self.until_drawn.set(self.until_drawn.get().saturating_sub(commands));
+    }
+
+    /// Returns whether another sample of a slow command may be added at this time.
+    pub(crate) fn may_add(&self, now: Tick) -> bool {
+        let (since, added) = self.added.get();
+        let (since, added) = if now.since(since) >= SECOND { (now, 0) } else { (since, added) };
+        self.added.set((since, added.saturating_add(1)));
+        added < MOST_IN_A_SECOND
     }
 
     /// Returns whether commands that are not refused have audit lines.
@@ -60,14 +168,62 @@ fn may_write(id: CommandId) -> bool {
         let flags = id.info().flags;
         flags.contains(Flags::WRITE) || flags.contains(Flags::MAY_REPLICATE)
     };
-    id == CommandId::UNKNOWN || writes(id) || id.subcommands().any(writes)
+    id == CommandId::UNKNOWN || SCRIPTS.contains(&id) || writes(id) || id.subcommands().any(writes)
 }
 
 #[cfg(test)]
 mod tests {
-    use portcullis_resp::command::{id, lookup};
+    use portcullis_resp::command::lookup;
 
     use super::*;
+
+    fn watch(observe: &str) -> Watch {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("portcullis.yaml");
+        let yaml = format!(
+            "listeners: [{{name: public, bind: '127.0.0.1:1', upstream: main, allow: [10.0.0.1]}}]\n\
+             upstreams: {{main: {{address: '127.0.0.1:2'}}}}\nobserve: {observe}\n"
+        );
+        std::fs::write(&path, yaml).unwrap();
+        let loaded = portcullis_config::load(&path, &portcullis_config::LoadOptions::new());
+        Watch::of(&loaded.unwrap_or_else(|problems| panic!("{problems:?}")).config)
+    }
+
+    #[test]
+    fn one_command_in_64_is_drawn_whatever_the_batches() {
+        let watch = watch("{hot: on}");
+        for batch in [1_u64, 7, 64, 1000] {
+            let mut drawn = 0_u64;
+            for _ in 0..640_000 / batch {
+                while let Some(place) = watch.draw(batch) {
+                    assert!(place < batch);
+                    drawn += 1;
+                }
+                watch.drawn(batch);
+            }
+            assert!((9_500..10_500).contains(&drawn), "{drawn} with batches of {batch}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_sampled_where_all_is_off() {
+        let off = watch("{slow: off, large: off, hot: off}");
+        assert!(!off.samples() && off.draw(1000).is_none());
+        assert_eq!((off.slow_after(), off.large_from()), (u64::MAX, u64::MAX));
+        let usual = watch("{hot: off}");
+        assert!(usual.samples() && usual.draw(1000).is_none());
+        assert_eq!((usual.slow_after(), usual.large_from()), (10_000_000, 1 << 20));
+        off.adopt_from(&usual);
+        assert!(off.samples());
+    }
+
+    #[test]
+    fn slow_samples_are_few_in_a_second() {
+        let watch = watch("{}");
+        let at = |nanos| Tick::from_nanos(nanos);
+        assert_eq!((0..1000).filter(|_| watch.may_add(at(5 * SECOND))).count(), 256);
+        assert!(watch.may_add(at(6 * SECOND)));
+    }
 
     #[test]
     fn commands_that_may_write() {

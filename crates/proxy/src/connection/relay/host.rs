@@ -8,6 +8,7 @@ use portcullis_resp::command::CommandId;
 use portcullis_session::{Attempt, Authenticator, Denial, Link, Observer, Peer, Subscriptions, Verb};
 
 use super::peer::Known;
+use super::samples;
 use super::session_guard::SessionGuard;
 use crate::audit::{Audit, LoginCheck, LoginResult, Subject, Totals};
 use crate::connection::login::authenticate;
@@ -165,8 +166,11 @@ impl Observer for RelayHost<'_> {
         }
     }
 
-    fn answered(&mut self, id: CommandId, n: u64, nanos: u64, _seq: u64) {
+    fn answered(&mut self, id: CommandId, n: u64, nanos: u64, seq: u64) {
         self.known.entry.listener.counts.duration(id, n, nanos);
+        if nanos >= self.worker.watch.slow_after() {
+            samples::slow(self.worker, self.known.entry, id, seq, nanos);
+        }
     }
 
     fn login_answered(&mut self, is_taken: bool) {

@@ -15,7 +15,7 @@ use portcullis_session::{Aftermath, Loss, Part, ReplyAction, Session, SessionKey
 use self::window::Window;
 use super::lane::{Commands, Reply, Sent};
 use super::peer::Asking;
-use super::{Relay, RelayHost, Stage};
+use super::{Relay, RelayHost, Stage, samples};
 use crate::metrics::{ClosedReason, Direction};
 use crate::net::pipe::Pipe;
 use crate::upstream::shared::{
@@ -331,6 +331,9 @@ impl SharedClient for Relay {
         let (stream, link) = (self.client.stream(), self.lanes.own.link());
         let mut host = RelayHost::of(&self.worker, &self.target, &mut self.guard, stream, link);
         let action = self.session.reply(part, now, &mut host);
+        if self.worker.watch.samples() && (part.ended == 0 || !part.first) {
+            samples::received(&self.worker, &self.guard.entry, part.ticket.seq, len, part.ended > 0);
+        }
         let large = part.ended == 0 && len > LARGE_PIECE;
         if large && let Some(pooling) = self.session.pooling_mut() {
             pooling.set_lagging();

@@ -8,7 +8,7 @@ use portcullis_session::{Delivery, Incoming, PushKind, Unavailable};
 
 use super::lane::Reply;
 use super::turn::Read;
-use super::{Ended, Relay, RelayHost, Stage, outage};
+use super::{Ended, Relay, RelayHost, Stage, outage, samples};
 use crate::metrics::{ClosedReason, Direction, UpstreamErrorKind};
 use crate::upstream::shared::{Delivered, SharedClient};
 
@@ -67,6 +67,9 @@ impl Relay {
                     let mut host = RelayHost::of(&self.worker, &self.target, &mut self.guard, stream, link);
                     let action = self.session.reply(&part, now, &mut host);
                     let (len, streams) = (part.bytes.len(), part.ended == 0);
+                    if self.worker.watch.samples() && (streams || !part.first) {
+                        samples::received(&self.worker, &self.guard.entry, part.ticket.seq, len, !streams);
+                    }
                     match self.deliver(action, Reply::Own(len)) {
                         Delivered::Taken | Delivered::HeldUp => {}
                         Delivered::Gone => break,

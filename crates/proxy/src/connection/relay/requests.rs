@@ -8,7 +8,7 @@ use portcullis_session::{MAX_RENDERED, Pooling, Session, Step, Until};
 use super::lane::{Commands, Sent};
 use super::peer::question;
 use super::turn::Read;
-use super::{Ended, Relay, RelayHost, Stage, outage};
+use super::{Ended, Relay, RelayHost, Stage, outage, samples};
 use crate::metrics::{ClosedReason, Direction};
 use crate::net::pipe::Pipe;
 use crate::upstream::target::Patience;
@@ -97,11 +97,12 @@ impl Relay {
             let bytes = &self.requests.unread()[..room];
             let host = RelayHost::of(&self.worker, &self.target, &mut self.guard, stream, link);
             match self.session.next(bytes, self.clocks.asked_at(), &mut host.judging(bytes)) {
-                Step::Forward { to, len, first, pending, shape, .. } => {
+                Step::Forward { to, len, first, pending, shape, whole } => {
                     if pending > 0 {
                         self.clocks.frame_ends();
                     }
                     let commands = Commands { first, pending, shape, len, instead: None };
+                    samples::sent(&self.worker, &self.guard.entry, &self.requests, &commands, whole);
                     let sent = self.lanes.send(to.into(), &mut self.requests, commands);
                     self.sent(sent);
                 }

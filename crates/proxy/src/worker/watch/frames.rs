@@ -34,6 +34,33 @@ impl<'b> Frames<'b> {
         Self(bytes)
     }
 
+    /// Returns the command at this place. `None` if it is not there.
+    pub(crate) fn nth(mut self, place: u64) -> Option<Taken<'b>> {
+        for _ in 0..place {
+            self.next()?;
+        }
+        self.next()
+    }
+
+    /// Returns the sizes of the commands in bytes.
+    pub(crate) fn sizes(mut self) -> impl Iterator<Item = u64> {
+        std::iter::from_fn(move || {
+            let before = self.0.len();
+            self.next()?;
+            Some(before.saturating_sub(self.0.len()) as u64)
+        })
+    }
+
+    /// Returns the bytes after this number of commands.
+    pub(crate) fn after(mut self, commands: u64) -> &'b [u8] {
+        for _ in 0..commands {
+            if self.next().is_none() {
+                break;
+            }
+        }
+        self.0
+    }
+
     /// Returns the next command. `None` if too little of one is there.
     pub(crate) fn next(&mut self) -> Option<Taken<'b>> {
         loop {
@@ -121,6 +148,15 @@ mod tests {
                       *3\r\n$3\r\nSET\r\n$1\r\ne\r\n$100\r\nhalf";
         assert_eq!(plain(bytes), [vec!["a"], vec!["b"], vec!["c", "d"], vec!["e"]]);
         assert!(plain(b"*2\r\n$3\r\nGE").is_empty());
+    }
+
+    #[test]
+    fn commands_have_places_and_sizes() {
+        let frames = Frames::of(b"GET a\r\nGET bb\r\nGET c\r\n");
+        assert_eq!(frames.sizes().collect::<Vec<_>>(), [7, 8, 7]);
+        assert_eq!(frames.nth(1).map(|taken| taken.shown_keys(KeyForm::Plain)), Some(vec!["bb".to_owned()]));
+        assert!(frames.nth(3).is_none());
+        assert_eq!((frames.after(2), frames.after(9)), (&b"GET c\r\n"[..], &b""[..]));
     }
 
     #[test]

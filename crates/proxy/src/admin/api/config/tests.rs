@@ -44,10 +44,22 @@ admin: {bind: "127.0.0.1:9377", token: {file: pw}}
 const SECRET: &str = "canary-config-5d21";
 
 /// Keys that the answer shows elsewhere or not at all, each with the reason.
-const ELSEWHERE: [(&str, &str); 8] = [
+const ELSEWHERE: [(&str, &str); 20] = [
     ("listener_defaults", "its keys are those of each listener"),
+    ("takeover", "the path of a socket that only the next process uses"),
     ("groups", "/api/groups"),
     ("listeners.allow_anonymous_internet", "a permission for `check`; nothing in force depends on it"),
+    ("listeners.bind.*", "each address is one text"),
+    ("listeners.allow.*", "names of groups; /api/groups has entries"),
+    ("listeners.deny.*", "names of groups; /api/groups has entries"),
+    ("listeners.shadow.allow.*", "names of groups; /api/groups has entries"),
+    ("listeners.shadow.deny.*", "names of groups; /api/groups has entries"),
+    ("listeners.proxy_protocol.from.*", "names of groups; /api/groups has entries"),
+    ("users.from.*", "names of groups; /api/groups has entries"),
+    ("admin.bind.*", "the address is one text"),
+    ("admin.token.*", "a mask"),
+    ("upstreams.credentials.password.*", "a mask"),
+    ("upstreams.sentinel.credentials.password.*", "a mask"),
     ("listeners.tls.*", "paths of files; the answer says whether there is TLS"),
     ("upstreams.tls.*", "paths of files; the answer says whether there is TLS"),
     ("upstreams.sentinel.tls.*", "paths of files; the answer says whether there is TLS"),
@@ -112,7 +124,7 @@ fn is_elsewhere(path: &str) -> bool {
 fn values<'v>(shown: &'v Value, path: &str) -> Vec<&'v Value> {
     let mut here = vec![shown];
     for key in path.split('.') {
-        let each = here.iter().flat_map(|value| match value {
+        let each = here.into_iter().flat_map(|value| match value {
             Value::Array(items) => items.iter().collect::<Vec<_>>(),
             one => vec![one],
         });

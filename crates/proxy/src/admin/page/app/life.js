@@ -43,6 +43,7 @@ async function refreshAll() {
   load($("groups"), loadGroups);
   load($("blocked"), loadBlocked);
   load($("config"), loadConfig);
+  refreshSamples();
   refreshClients();
 }
 
@@ -115,6 +116,7 @@ function showView() {
   }
   scrollTo(0, 0);
   if (status && view === "clients") refreshClients();
+  if (status && view === "commands") refreshSamples();
 }
 
 $("search").addEventListener("submit", (event) => event.preventDefault());
@@ -140,6 +142,7 @@ document.addEventListener("visibilitychange", () => {
 setInterval(() => {
   if (document.hidden || !stream || document.querySelector("dialog[open]")) return;
   if (!$("view-clients").hidden) refreshClients();
+  if (!$("view-commands").hidden) refreshSamples();
   if (!$("view-access").hidden) load($("blocked"), loadBlocked);
 }, LISTS_EVERY);
 showView();

@@ -1,10 +1,11 @@
 // The status page. It shows what the API answers. Data gets into the page as text only, never as markup.
 
 const $ = (id) => document.getElementById(id);
-const VIEWS = ["overview", "clients", "access", "configuration"];
+const VIEWS = ["overview", "commands", "clients", "access", "configuration"];
 const STATUS_EVERY = 10_000;
 const LISTS_EVERY = 5_000;
 const PAGE = 50;
+const SAMPLES = 20;
 
 // What the page knows.
 let status = null;
