@@ -18,6 +18,6 @@ pub use answer::{Announced, Answer, AnswerFault, Replies, Role};
 pub use choose::{Choice, Chooser, Heard, Kept};
 pub use command_slot::CommandSlot;
 pub use endpoint::Endpoint;
-pub use map::{MAX_NODES, Map, MapFault, Node, NodeIndex};
+pub use map::{MAX_NODES, Map, MapFault, Node, NodeIndex, Reserved};
 pub use redirect::{Redirect, Target};
 pub use router::{Ended, Hints, LegIndex, Received, Router, RouterSettings, Turn};

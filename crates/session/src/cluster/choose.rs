@@ -85,7 +85,7 @@ impl Chooser {
             return Choice::Keep(Kept::LowerEpoch);
         }
         let answers: Vec<&Answer> = newest.iter().map(|heard| heard.answer).collect();
-        let nodes = Nodes::of(&answers);
+        let nodes = Nodes::of(&answers, last);
         let owner = |slot| nodes.owner(slot, &answers, moved.get(&slot), last);
         match Map::make(last, epoch, &nodes.all, owner) {
             Ok(map) if last.is_some_and(|last| last.is_same_as(&map) && last.epoch() == epoch) => {
@@ -141,8 +141,9 @@ struct Nodes {
 }
 
 impl Nodes {
-    /// Collects the nodes. A node that several answers name has the address that the first of them announces.
-    fn of(answers: &[&Answer]) -> Self {
+    /// Collects the nodes. A node that several answers name has the address that the first of them announces. The moving
+    /// slots of a node are what it says itself, or else what it said when it was asked before.
+    fn of(answers: &[&Answer], last: Option<&Map>) -> Self {
         let mut nodes = Self { all: Vec::new(), places: HashMap::new() };
         for node in answers.iter().flat_map(|answer| answer.nodes()) {
             match nodes.places.get(&node.id).and_then(|place| nodes.all.get_mut(*place)) {
@@ -152,9 +153,16 @@ impl Nodes {
                 }
                 None => {
                     nodes.places.insert(node.id.clone(), nodes.all.len());
-                    nodes.all.push(node.clone());
+                    nodes.all.push(Announced { migrating: Vec::new(), ..node.clone() });
                 }
             }
+        }
+        for node in &mut nodes.all {
+            let own = answers.iter().find(|answer| answer.myself() == Some(&node.id));
+            node.migrating = match own {
+                Some(own) => own.node_with(&node.id).map(|own| own.migrating.clone()).unwrap_or_default(),
+                None => last.map(|last| last.migrating_of(&node.id)).unwrap_or_default(),
+            };
         }
         nodes
     }

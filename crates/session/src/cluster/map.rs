@@ -49,7 +49,18 @@ impl Node {
     pub fn index(&self) -> NodeIndex {
         self.identity.index
     }
+
+    /// Returns the reservation of the index.
+    pub fn reserve(&self) -> Reserved {
+        Reserved(Arc::clone(&self.identity))
+    }
 }
+
+/// Keeps the index of a node from being given to another node.
+#[derive(Clone, Debug)]
+pub struct Reserved(
+    #[expect(dead_code, reason = "the index is free when the last reference is dropped")] Arc<Identity>,
+);
 
 /// The part of a node that is the same in all maps.
 #[derive(Debug)]
@@ -65,6 +76,8 @@ pub struct Map {
     epoch: u64,
     nodes: Box<[Node]>,
     owners: Box<[NodeIndex]>,
+    /// The slots that are moving, as far as their owners were asked: the slot, its owner, and the next owner.
+    migrating: Box<[(u16, NodeIndex, NodeIndex)]>,
     /// The identities that were given out. Those of dropped maps are free.
     known: Arc<[Weak<Identity>]>,
 }
@@ -109,11 +122,23 @@ impl Map {
         let owner_of =
             |slot| owner(slot).and_then(|place| indices.get(place)).copied().unwrap_or(NodeIndex::NONE);
         nodes.sort_by_key(Node::index);
+        let owners: Box<[NodeIndex]> = (0..SLOTS).map(owner_of).collect();
+        let mut migrating = Vec::new();
+        for (from, node) in indices.iter().zip(announced) {
+            for (slot, to) in &node.migrating {
+                let to = nodes.iter().find(|node| node.id() == &**to).map(Node::index);
+                if let Some(to) = to.filter(|_| owners.get(usize::from(*slot)) == Some(from)) {
+                    migrating.push((*slot, *from, to));
+                }
+            }
+        }
+        migrating.sort_unstable();
         Ok(Self {
             number: last.map_or(0, |last| last.number + 1),
             epoch,
             nodes: nodes.into(),
-            owners: (0..SLOTS).map(owner_of).collect(),
+            owners,
+            migrating: migrating.into(),
             known: identities.known.into(),
         })
     }
@@ -139,6 +164,18 @@ impl Map {
         self.owners.get(usize::from(slot)).copied().filter(|index| *index != NodeIndex::NONE)
     }
 
+    /// Returns whether the owner of a slot said that the slot is moving to a node.
+    pub fn is_migrating(&self, slot: u16, from: NodeIndex, to: NodeIndex) -> bool {
+        self.migrating.binary_search(&(slot, from, to)).is_ok()
+    }
+
+    /// Returns the moving slots of a node, each with the id of the next owner.
+    pub(super) fn migrating_of(&self, from: &str) -> Vec<(u16, Box<str>)> {
+        let Some(from) = self.with_id(from).map(Node::index) else { return Vec::new() };
+        let own = self.migrating.iter().filter(|(_, owner, _)| *owner == from);
+        own.filter_map(|(slot, _, to)| Some((*slot, self.node(*to)?.id().into()))).collect()
+    }
+
     /// Returns a node by its index.
     pub fn node(&self, index: NodeIndex) -> Option<&Node> {
         let place = self.nodes.binary_search_by_key(&index, Node::index).ok()?;
@@ -160,6 +197,33 @@ impl Map {
         self.owners.iter().filter(|index| **index == NodeIndex::NONE).count()
     }
 
+    /// Returns the masters that have lost their places in a later map. They are gone, no masters, at another address, or
+    /// have lost all their slots: a master that failed is listed as one until it comes back.
+    pub fn lost_places(&self, later: &Self) -> Vec<NodeIndex> {
+        let (had, has) = (self.nodes_with_slots(), later.nodes_with_slots());
+        let owns = |nodes: &[bool], node: NodeIndex| nodes.get(node.number()).copied().unwrap_or(false);
+        let keeps = |node: &Node| {
+            later.node(node.index()).is_some_and(|later| {
+                later.role == Role::Master
+                    && later.address == node.address
+                    && (owns(&has, node.index()) || !owns(&had, node.index()))
+            })
+        };
+        let masters = self.nodes.iter().filter(|node| node.role == Role::Master);
+        masters.filter(|node| !keeps(node)).map(Node::index).collect()
+    }
+
+    /// Returns whether each node has slots, by its index.
+    fn nodes_with_slots(&self) -> Vec<bool> {
+        let mut nodes = vec![false; self.nodes.last().map_or(0, |node| node.index().number() + 1)];
+        for owner in &self.owners {
+            if let Some(has) = nodes.get_mut(owner.number()) {
+                *has = true;
+            }
+        }
+        nodes
+    }
+
     /// Returns whether the next map would have the same nodes at the same addresses with the same slots and roles.
     pub fn is_same_as(&self, other: &Self) -> bool {
         let same = |(one, other): (&Node, &Node)| {
@@ -171,6 +235,7 @@ impl Map {
         self.nodes.len() == other.nodes.len()
             && self.nodes.iter().zip(&other.nodes).all(same)
             && self.owners == other.owners
+            && self.migrating == other.migrating
     }
 }
 

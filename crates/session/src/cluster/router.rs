@@ -24,6 +24,8 @@
 //!   while Main owes replies: those come later in the client's order, and would have to be buffered.
 //! - **Redirects** are followed at the front, one command after the other ([`redirects`]). So commands on one key are
 //!   executed in the order in which the client sent them.
+//! - **MOVED** lines that follow each other are read ahead, and their commands are sent together ([`ahead`]).
+//! - **Places.** The leg to a node that is no master any more takes no new commands ([`places`]).
 //! - **Maps.** A new map is taken when the old owners of the changed slots owe nothing ([`maps`]).
 //! - **At the same time.** Commands to different nodes run at the same time. A command that may write to other keys or
 //!   speaks to other clients (EXEC, scripts, PUBLISH) waits until no other leg owes the reply to a write.
@@ -34,6 +36,7 @@
 //!   ([`Router::listening`]).
 //! - **Lost legs.** A command of which a byte was written is never sent again after its leg was lost: it gets an error.
 
+mod ahead;
 mod class;
 mod commands;
 mod connection;
@@ -45,6 +48,7 @@ mod leg;
 mod legs;
 mod maps;
 mod order;
+mod places;
 mod redirects;
 mod replies;
 mod subscriptions;
@@ -57,6 +61,7 @@ use std::time::Duration;
 
 use portcullis_resp::scan::ReplyHead;
 
+use self::ahead::Ahead;
 use self::commands::Incoming;
 pub use self::hints::Hints;
 use self::identity::{Identity, Login};
@@ -69,7 +74,7 @@ use self::redirects::{Again, Step};
 pub use self::replies::Received;
 use self::subscriptions::Subscriptions;
 use self::transaction::Transaction;
-use super::{Map, NodeIndex, Role};
+use super::{Map, NodeIndex};
 use crate::link::Unavailable;
 use crate::tick::Tick;
 
@@ -102,6 +107,8 @@ pub struct Router {
     own: VecDeque<Cow<'static, [u8]>>,
     /// The pending commands whose replies have an effect.
     apart: VecDeque<Apart>,
+    /// The commands that were sent again before their turn.
+    ahead: Vec<Ahead>,
     front: Front,
     /// The time of the last change of the front.
     front_since: Tick,
@@ -219,6 +226,7 @@ impl Router {
             order: Order::default(),
             own: VecDeque::new(),
             apart: VecDeque::new(),
+            ahead: Vec::new(),
             front: Front::Ordered,
             front_since: Tick::default(),
             is_slow_told: false,
@@ -236,14 +244,12 @@ impl Router {
 
     /// Takes a map, which is in force as soon as the order of commands allows. `down` are the nodes that do not answer.
     pub fn set_map(&mut self, map: &Arc<Map>, down: &[NodeIndex], now: Tick) {
+        let lost = self.maps.latest().lost_places(map);
         self.maps.offer(map, down, now);
-        let has_place = |leg: &Leg| map.node(leg.node).is_some_and(|node| node.role == Role::Master);
-        let dead =
-            |leg: &Leg| !leg.listens && !has_place(leg) && down.contains(&leg.node) && leg.broken().is_none();
-        let mut lost: Vec<_> = self.legs.all().filter(|(_, leg)| dead(leg)).map(|(index, _)| index).collect();
-        lost.extend(self.silent_listeners(map, down));
+        let silent: Vec<_> = self.silent_listeners(map, down).into_iter().collect();
         self.subscriptions.hurry();
-        lost.into_iter().for_each(|leg| self.break_off(leg, Broken::Left));
+        silent.into_iter().for_each(|leg| self.break_off(leg, Broken::Left));
+        self.leave_places(map, &lost, now);
         self.advance(now);
     }
 
@@ -297,7 +303,7 @@ impl Router {
                 Step::Sent(leg) => Some(leg),
                 Step::Waits(..) => None,
             },
-            (Front::Ordered, Some((Origin::Leg(leg), _))) => Some(leg),
+            (Front::Ordered, Some((Origin::Leg(leg), _))) => Some(self.ahead_of(leg)),
             (Front::Ordered, Some((Origin::Apart, _))) => self.apart.front().map(|apart| apart.leg),
         };
         let Some(leg) = leg else { return Turn::None };
@@ -366,6 +372,7 @@ impl Router {
             + own
             + front
             + self.apart.capacity() * size_of::<Apart>()
+            + self.ahead.capacity() * size_of::<Ahead>()
             + self.incoming.held()
             + self.identity.held()
             + self.transaction.held()
@@ -377,7 +384,8 @@ impl Router {
 impl Router {
     /// Returns the next leg to dial, with its node. The caller reports the result.
     pub fn next_dial(&mut self, now: Tick) -> Option<(LegIndex, NodeIndex)> {
-        self.legs.next_dial(now)
+        let bound = self.bound_leg();
+        self.legs.next_dial(|index, leg| !leg.is_left || bound == Some(index), now)
     }
 
     /// Returns whether the leg exists and has a connection. If not, the caller closes its socket.
@@ -464,10 +472,11 @@ impl Router {
 
     /// Returns the leg for a node, which is added if there is none. `None`: there is no room for another leg now.
     fn leg_for(&mut self, node: NodeIndex, is_side: bool, now: Tick) -> Option<LegIndex> {
-        if let Some(leg) = self.legs.of(node, is_side) {
-            return Some(leg);
-        }
-        let leg = Leg::new(node, self.maps.host(node), is_side, now);
+        self.legs.of(node, is_side).or_else(|| self.add_leg(node, is_side, now))
+    }
+
+    fn add_leg(&mut self, node: NodeIndex, is_side: bool, now: Tick) -> Option<LegIndex> {
+        let leg = Leg::new(self.maps.node(node)?, is_side, now);
         let (transaction, subscriptions) = (&self.transaction, &self.subscriptions);
         self.legs.add(leg, |leg| transaction.uses(leg) || subscriptions.know_leg(leg))
     }
@@ -478,25 +487,6 @@ impl Router {
             || self.subscriptions.use_leg(leg)
             || matches!(&self.front, Front::Again(again) if again.leg() == Some(leg))
             || self.incoming.streams_to() == Some(leg)
-    }
-
-    /// Writes the reply to the front, which is one of the router's own or belongs to a broken leg.
-    fn take_ordered(&mut self, out: &mut Vec<u8>) {
-        let leg = match self.order.front() {
-            Some((Origin::Own, _)) => {
-                if let Some(reply) = self.own.front() {
-                    out.extend_from_slice(reply);
-                }
-                return;
-            }
-            Some((Origin::Leg(leg), _)) => Some(leg),
-            _ => self.apart.front().map(|apart| apart.leg),
-        };
-        let line = self.loss_line(leg);
-        out.extend_from_slice(&line);
-        if let Some(leg) = leg.and_then(|leg| self.legs.get_mut(leg)) {
-            leg.settle(1);
-        }
     }
 
     /// Completes the front.
@@ -512,7 +502,7 @@ impl Router {
             _ => {}
         }
         self.front = Front::Ordered;
-        self.order.pop(1);
+        self.pop_order(1);
         self.moved(now);
     }
 
@@ -526,11 +516,9 @@ impl Router {
 
     /// Puts the next map in force, if the order of commands allows.
     fn adopt(&mut self) {
-        if !self.maps.is_waiting() || matches!(self.front, Front::Again(_)) || !self.maps.adopt(&self.legs) {
-            return;
-        }
-        for (index, leg) in self.legs.all_mut() {
-            leg.is_left = !leg.listens && !self.maps.has_master(leg.node) && !self.transaction.uses(index);
+        let sends_again = matches!(self.front, Front::Again(_)) || !self.ahead.is_empty();
+        if self.maps.is_waiting() && !sends_again {
+            self.maps.adopt(&self.legs);
         }
     }
 }

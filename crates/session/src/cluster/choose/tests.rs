@@ -21,6 +21,8 @@ struct Opinion {
     is_ok: bool,
     /// The number of the node that owns each of the used slots.
     owners: Vec<u16>,
+    /// A slot that is moving, and the number of the node that gets it.
+    migrating: Option<(u16, u16)>,
 }
 
 fn id(node: u16) -> String {
@@ -33,7 +35,7 @@ fn endpoint(node: u16) -> Endpoint {
 
 impl Opinion {
     fn new(myself: u16, epoch: u64, owners: &[u16]) -> Self {
-        Self { myself, epoch, is_ok: true, owners: owners.to_vec() }
+        Self { myself, epoch, is_ok: true, owners: owners.to_vec(), migrating: None }
     }
 
     /// Returns the answer of the node, with all nodes in CLUSTER NODES.
@@ -49,10 +51,12 @@ impl Opinion {
         let used: String = (0..USED).zip(&self.owners).map(|(slot, node)| entry(slot, slot, *node)).collect();
         let rest = entry(USED, 16383, self.owners[0]);
         let slots = format!("*{ranges}\r\n{used}{rest}");
+        let migrating = self.migrating.map(|(slot, to)| format!(" [{slot}->-{}]", id(to)));
         let nodes = format!(
-            "{} 127.0.0.1:{}@1 myself,master - 0 0 1 connected\n",
+            "{} 127.0.0.1:{}@1 myself,master - 0 0 1 connected{}\n",
             id(self.myself),
-            7000 + self.myself
+            7000 + self.myself,
+            migrating.unwrap_or_default()
         );
         let nodes = format!("${}\r\n{nodes}\r\n", nodes.len());
         let state = if self.is_ok { "ok" } else { "fail" };
@@ -210,4 +214,31 @@ fn another_cluster_needs_a_configured_node() {
     assert_eq!(kept(&choose(&mut chooser, Some(&map), &other, &[], 0)), Kept::OtherCluster);
     let map = taken(choose(&mut chooser, Some(&map), &other, &[21], 0));
     assert_eq!(owners(&map), strangers);
+}
+
+/// Only the owner of a slot says where the slot is moving, and it is not asked in each round.
+#[test]
+fn moving_slots_are_what_their_owners_said_last() {
+    let owners = [0, 0, 1, 1, 1, 1, 1, 1];
+    let plain = |node| Opinion::new(node, 1, &owners);
+    let moving = Opinion { migrating: Some((2, 0)), ..plain(1) };
+    let wrong = Opinion { migrating: Some((3, 1)), ..plain(0) };
+    let choose = |last: Option<&Map>, opinions: &[Opinion]| {
+        let answers: Vec<Answer> = opinions.iter().map(Opinion::answer).collect();
+        let heard: Vec<Heard<'_>> =
+            answers.iter().map(|answer| Heard { answer, is_configured: true }).collect();
+        match Chooser::default().choose(last, &heard, &HashMap::new(), Tick::default()) {
+            Choice::Take(map) => Some(map),
+            Choice::Same => None,
+            Choice::Keep(kept) => panic!("{kept}"),
+        }
+    };
+    let index = |map: &Map, node| map.with_id(&id(node)).expect("a node").index();
+    let is_moving = |map: &Map, slot, from, to| map.is_migrating(slot, index(map, from), index(map, to));
+    let first = choose(None, &[plain(0), moving]).expect("a map");
+    assert!(is_moving(&first, 2, 1, 0) && !is_moving(&first, 2, 0, 1) && !is_moving(&first, 3, 1, 0));
+    assert!(choose(Some(&first), &[plain(0)]).is_none(), "the owner was not asked");
+    assert!(choose(Some(&first), &[plain(0), wrong]).is_none(), "the slot is not its own");
+    let last = choose(Some(&first), &[plain(1)]).expect("another map");
+    assert!(!is_moving(&last, 2, 1, 0), "the move is over");
 }

@@ -89,3 +89,39 @@ fn a_map_is_written_as_ranges() {
     let text = format!("{:?}", map(None, &[announced("a", 1), announced("b", 2)]));
     assert!(text.contains("(0, 8191, NodeIndex(0)), (8192, 16383, NodeIndex(1))"), "{text}");
 }
+
+#[test]
+fn masters_lose_their_places() {
+    let with = |id: &str, port, role| Announced { role, ..announced(id, port) };
+    let before = map(
+        None,
+        &[
+            announced("stays", 1),
+            announced("empty", 2),
+            announced("moved", 3),
+            announced("demoted", 4),
+            announced("gone", 5),
+        ],
+    );
+    let later = [
+        announced("stays", 1),
+        announced("empty", 2),
+        announced("moved", 33),
+        with("demoted", 4, Role::Replica),
+        announced("new", 6),
+    ];
+    let later =
+        Map::make(Some(&before), 1, &later, |slot| Some(if slot < 9 { 0 } else { 2 })).expect("a map");
+    let id = |node: NodeIndex| before.node(node).map(|node| node.id().to_owned()).expect("a node");
+    let lost: Vec<String> = before.lost_places(&later).into_iter().map(id).collect();
+    assert_eq!(lost, ["empty", "moved", "demoted", "gone"]);
+    // A node that has never had a slot loses none.
+    let last = Map::make(
+        Some(&later),
+        1,
+        &[announced("stays", 1), announced("empty", 2), announced("new", 6)],
+        |_| Some(0),
+    );
+    let lost = later.lost_places(&last.expect("a map"));
+    assert_eq!(lost, [before.with_id("moved").expect("a node").index()]);
+}

@@ -17,7 +17,7 @@ pub(super) enum Class {
     Any,
     /// Any node, or the owner of the slot of a channel's name.
     Publish,
-    /// A login, which all legs repeat.
+    /// A login or a database, which all legs repeat.
     Login,
     /// The end of all state of the session.
     Reset,
@@ -78,11 +78,11 @@ impl Class {
             id::DISCARD => Self::Discard,
             id::WATCH => Self::Watch,
             id::UNWATCH => Self::Unwatch,
-            id::AUTH | id::HELLO => Self::Login,
+            id::AUTH | id::HELLO | id::SELECT => Self::Login,
             id::RESET => Self::Reset,
             id::PUBLISH => Self::Publish,
             id::EVAL | id::EVALSHA | id::EVAL_RO | id::EVALSHA_RO | id::FCALL | id::FCALL_RO => Self::Script,
-            id::SELECT | id::READONLY | id::READWRITE | id::ASKING => Self::Connection,
+            id::READONLY | id::READWRITE | id::ASKING => Self::Connection,
             id::MIGRATE | id::MOVE => Self::Refused(Refusal::OneNode),
             _ if is_of_any_node(command) => Self::Any,
             _ if command.top() == id::CLIENT => Self::Connection,

@@ -461,12 +461,18 @@ impl Router {
         if let Some(leg) = self.transaction.watching(slot) {
             return Placed::At(leg);
         }
+        if self.is_redirecting(slot) {
+            return Placed::Later;
+        }
         let Some(owner) = self.maps.current().owner(slot) else { return self.without_owner(now) };
         self.leg_to(owner, now)
     }
 
     /// Finds the leg to a node.
     fn leg_to(&mut self, node: NodeIndex, now: Tick) -> Placed {
+        if self.has_left(node) {
+            return Placed::Later;
+        }
         let leg = self.legs.of(node, false).and_then(|leg| self.legs.get(leg));
         // Where replies are pending, the command waits behind them in any case.
         if self.maps.is_down(node) && leg.is_none_or(|leg| leg.pending() == 0) {
@@ -567,14 +573,30 @@ fn class_of(command: &Command<'_>) -> Class {
 
 /// Returns the slot of the keys of a kept frame.
 pub(super) fn slot_of(frame: &[u8]) -> Option<u16> {
-    let mut args = arguments(frame);
-    let id = lookup(args.next()?)?;
-    let count = u64::try_from(args.count() + 1).ok()?;
-    let command = Command { id, frame, arguments: count, is_whole: true };
-    match (Command { id: exact_id(&command), ..command }).slot() {
+    match whole(frame)?.slot() {
         CommandSlot::One(slot) => Some(slot),
         _ => None,
     }
+}
+
+/// Returns the slot of the key of a kept frame with one key, if its reply has no effect on the session.
+pub(super) fn slot_of_one_key(frame: &[u8]) -> Option<u16> {
+    let command = whole(frame).filter(|command| Class::of(command.id) == Class::Keyed)?;
+    if command.id.info().flags.contains(Flags::BLOCKING) {
+        return None;
+    }
+    let mut n = 0;
+    keys::keys(command.id, &keys::Frame::new(frame, command.arguments), |_| n += 1).ok()?;
+    slot_of(frame).filter(|_| n == 1)
+}
+
+/// Reads a kept frame.
+fn whole(frame: &[u8]) -> Option<Command<'_>> {
+    let mut args = arguments(frame);
+    let id = lookup(args.next()?)?;
+    let arguments = u64::try_from(args.count() + 1).ok()?;
+    let command = Command { id, frame, arguments, is_whole: true };
+    Some(Command { id: exact_id(&command), ..command })
 }
 
 /// Returns whether the server may block the command until another client acts.

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use portcullis_resp::command::{CommandId, id};
+use portcullis_resp::command::id;
 use portcullis_resp::scan::arguments;
 use portcullis_resp::{encode, reply};
 
@@ -15,9 +15,6 @@ use super::{Broken, Ended, Kind, REDIAL, Router};
 use crate::link::Unavailable;
 use crate::tick::Tick;
 
-/// The reply to SELECT of another database than 0.
-const ONE_DATABASE: &[u8] = b"-ERR SELECT is not allowed in cluster mode\r\n";
-
 /// The reply to a HELLO that would change the RESP version of messages.
 const SUBSCRIBED: &[u8] =
     b"-ERR portcullis: the RESP version cannot be changed while the client is subscribed to channels of a cluster\r\n";
@@ -29,8 +26,13 @@ const NO_ID: &[u8] = b"-ERR portcullis: a client of a cluster has several connec
 const NOT_BLOCKED: &[u8] = b":0\r\n";
 
 impl Router {
-    /// Sends a login to one node, when nothing is pending. The other legs are closed, because they have the old login.
+    /// Sends a login or SELECT to one node, when nothing is pending. The other legs are closed, because they have the old
+    /// login. Only Valkey has several databases in a cluster, from version 9 on: other nodes refuse.
     pub(super) fn log_in(&mut self, command: Command<'_>, now: Tick) -> Judged {
+        let login = Login::of(command.id, command.frame);
+        if matches!(login, Login::Select(Some(db)) if db == self.identity.db()) {
+            return self.answer(Cow::Borrowed(reply::OK), now);
+        }
         if !self.is_settled() {
             return Judged::Later;
         }
@@ -100,7 +102,7 @@ impl Router {
         self.answer(Cow::Borrowed(reply::RESET), now)
     }
 
-    /// Answers a command about the connection. Names and modes are set on the legs that open later.
+    /// Answers a command about the connection. Names and modes are set on all legs, now or when they open.
     pub(super) fn of_connection(&mut self, command: Command<'_>, now: Tick) -> Judged {
         if !command.id.info().takes(command.arguments) {
             let mut line = Vec::new();
@@ -113,22 +115,19 @@ impl Router {
         }
         let args: Vec<&[u8]> = arguments(command.frame).skip(1).collect();
         let reply = match (command.id, &args[..]) {
-            (id::SELECT, [b"0"]) | (id::READONLY | id::READWRITE | id::ASKING | id::CLIENT_REPLY, _) => {
-                Cow::Borrowed(reply::OK)
-            }
-            (id::SELECT, _) => Cow::Borrowed(ONE_DATABASE),
+            (id::READONLY | id::READWRITE | id::ASKING | id::CLIENT_REPLY, _) => Cow::Borrowed(reply::OK),
             (id::CLIENT_ID, _) => Cow::Borrowed(NO_ID),
             (id::CLIENT_UNBLOCK, _) => Cow::Borrowed(NOT_BLOCKED),
             (id::CLIENT_GETNAME, _) => self.name(),
             (id::CLIENT_SETNAME, [_, name]) => {
                 self.identity.set_name(name);
-                Cow::Borrowed(reply::OK)
+                self.tell_legs(command.frame)
             }
             (id::CLIENT_SETINFO, [_, what, value]) => {
                 self.identity.set_info(what, value);
-                Cow::Borrowed(reply::OK)
+                self.tell_legs(command.frame)
             }
-            (id::CLIENT_NO_EVICT | id::CLIENT_NO_TOUCH, [_, mode]) => self.set_mode(command.id, mode),
+            (id::CLIENT_NO_EVICT | id::CLIENT_NO_TOUCH, [_, mode]) => self.set_mode(command, mode),
             _ => return self.refuse_taken(command.id, Refusal::OneNode, now),
         };
         self.answer(reply, now)
@@ -143,12 +142,20 @@ impl Router {
         Cow::Owned(line)
     }
 
-    fn set_mode(&mut self, command: CommandId, mode: &[u8]) -> Cow<'static, [u8]> {
+    /// Sends a command to the legs that have a connection. Their replies are dropped.
+    fn tell_legs(&mut self, frame: &[u8]) -> Cow<'static, [u8]> {
+        for (_, leg) in self.legs.all_mut().filter(|(_, leg)| leg.takes_commands() && leg.is_set_up()) {
+            leg.add_silent(frame, 1);
+        }
+        Cow::Borrowed(reply::OK)
+    }
+
+    fn set_mode(&mut self, command: Command<'_>, mode: &[u8]) -> Cow<'static, [u8]> {
         let on = mode.eq_ignore_ascii_case(b"on");
         if !on && !mode.eq_ignore_ascii_case(b"off") {
             return Cow::Borrowed(reply::SYNTAX_ERROR);
         }
-        self.identity.set_mode(command == id::CLIENT_NO_EVICT, on);
-        Cow::Borrowed(reply::OK)
+        self.identity.set_mode(command.id == id::CLIENT_NO_EVICT, on);
+        self.tell_legs(command.frame)
     }
 }

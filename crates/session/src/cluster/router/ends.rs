@@ -23,9 +23,9 @@ impl Router {
             self.hints.refused = Some(leg.node);
         }
         let since = match leg.state {
-            LegState::Closed { since, .. } | LegState::SettingUp { since, .. } => since,
+            LegState::Closed { since, is_dialling: true, .. } | LegState::SettingUp { since, .. } => since,
             LegState::Open => now,
-            LegState::Broken(_) => return,
+            LegState::Closed { .. } | LegState::Broken(_) => return,
         };
         let is_login =
             self.apart.front().is_some_and(|apart| apart.leg == index && apart.kind == Kind::Login);
@@ -43,6 +43,7 @@ impl Router {
 
     /// Records that the connection of a leg has ended.
     pub fn lost(&mut self, index: LegIndex, now: Tick) {
+        let is_bound = self.bound_leg() == Some(index);
         let Some(leg) = self.legs.get_mut(index) else { return };
         if matches!(leg.state, LegState::SettingUp { .. }) {
             return self.unreachable(index, Unavailable::Connect, now);
@@ -56,9 +57,10 @@ impl Router {
             self.legs.remove(index);
             return;
         }
-        if leg.breaks() || self.transaction.uses(index) {
+        if leg.breaks() || self.transaction.uses(index) || (leg.is_cut && is_bound) {
             self.hints.cluster_down = true;
-            self.break_off(index, Broken::Lost);
+            let why = if leg.is_cut { Broken::Left } else { Broken::Lost };
+            self.break_off(index, why);
         } else {
             leg.close(now, now);
         }
@@ -69,6 +71,7 @@ impl Router {
         self.ended.get_or_insert(why);
         self.order = Order::default();
         self.apart.clear();
+        self.ahead.clear();
         self.own.clear();
         self.front = Front::Ordered;
         self.subscriptions.end();

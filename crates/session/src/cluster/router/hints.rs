@@ -15,6 +15,8 @@ pub struct Hints {
     pub try_agains: u32,
     /// The number of CLUSTERDOWN.
     pub cluster_downs: u32,
+    /// The node that must be asked which of its slots are moving.
+    pub asked: Option<NodeIndex>,
     /// A redirect named an unknown node.
     pub unknown: bool,
     /// A node says that the cluster is down, or that it is no master, or its connection was lost.

@@ -23,6 +23,8 @@ pub(super) struct Identity {
 pub(super) enum Login {
     /// AUTH. The frame is wiped when it is dropped.
     Auth(Preamble),
+    /// SELECT of this database. `None`: the argument is no number.
+    Select(Option<u32>),
     /// HELLO with this RESP version, and the name that it gives the client.
     Hello {
         /// `None`: HELLO only asks.
@@ -33,12 +35,16 @@ pub(super) enum Login {
 }
 
 impl Login {
-    /// Reads the login of a frame, which is an AUTH or a HELLO.
+    /// Reads the login of a frame, which is an AUTH, a HELLO or a SELECT.
     pub(super) fn of(command: portcullis_resp::command::CommandId, frame: &[u8]) -> Self {
         if command == id::AUTH {
             return Self::Auth(Preamble::of_frame(frame));
         }
         let args: Vec<&[u8]> = arguments(frame).skip(1).collect();
+        if command == id::SELECT {
+            let db = args.first().and_then(|db| std::str::from_utf8(db).ok());
+            return Self::Select(db.and_then(|db| db.parse().ok()));
+        }
         let resp3 = args.first().map(|version| *version == b"3");
         let named = args.windows(2).skip(1).find(|pair| pair[0].eq_ignore_ascii_case(b"setname"));
         Self::Hello { resp3, name: named.map(|pair| text(pair[1])) }
@@ -73,6 +79,7 @@ impl Identity {
     pub(super) fn accept(&mut self, login: Login) {
         match login {
             Login::Auth(frame) => self.key.preamble = Some(frame),
+            Login::Select(db) => self.key.db = db.unwrap_or(self.key.db),
             Login::Hello { resp3, name } => {
                 self.key.resp3 = resp3.unwrap_or(self.key.resp3);
                 if let Some(name) = name {
@@ -85,6 +92,11 @@ impl Identity {
     /// Returns whether the client uses RESP3.
     pub(super) const fn resp3(&self) -> bool {
         self.key.resp3
+    }
+
+    /// Returns the number of the database.
+    pub(super) const fn db(&self) -> u32 {
+        self.key.db
     }
 
     pub(super) fn name(&self) -> &str {

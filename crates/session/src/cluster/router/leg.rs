@@ -14,7 +14,7 @@ use std::time::Duration;
 use portcullis_resp::scan::ReplyScanner;
 
 use super::kept::Kept;
-use crate::cluster::NodeIndex;
+use crate::cluster::{Node, NodeIndex, Reserved};
 use crate::link::{Stage, Unavailable};
 use crate::tick::Tick;
 
@@ -51,6 +51,8 @@ impl LegIndex {
 #[derive(Debug)]
 pub(super) struct Leg {
     pub(super) node: NodeIndex,
+    /// The index means this node as long as the leg exists.
+    _reserved: Reserved,
     /// The host of the node. It stands for the empty host of a redirect.
     pub(super) host: Box<str>,
     /// Whether the leg gets only commands that were sent before and redirected.
@@ -59,6 +61,8 @@ pub(super) struct Leg {
     pub(super) listens: bool,
     /// Whether the node has lost its place, so the leg takes no new commands.
     pub(super) is_left: bool,
+    /// Whether nothing more is written to the node or read from it, except what it has sent before.
+    pub(super) is_cut: bool,
     pub(super) state: LegState,
     /// The set-up of the connection, while it is being sent.
     pub(super) setup: Vec<u8>,
@@ -112,13 +116,15 @@ pub(super) enum Broken {
 }
 
 impl Leg {
-    pub(super) fn new(node: NodeIndex, host: &str, is_side: bool, now: Tick) -> Self {
+    pub(super) fn new(node: &Node, is_side: bool, now: Tick) -> Self {
         Self {
-            node,
-            host: host.into(),
+            node: node.index(),
+            _reserved: node.reserve(),
+            host: node.address.host().into(),
             is_side,
             listens: false,
             is_left: false,
+            is_cut: false,
             state: LegState::Closed { since: now, retry_at: now, is_dialling: false },
             setup: Vec::new(),
             out: Vec::new(),
@@ -137,6 +143,11 @@ impl Leg {
 
     pub(super) const fn is_open(&self) -> bool {
         matches!(self.state, LegState::Open)
+    }
+
+    /// Returns whether the set-up of the connection was sent, or is being sent.
+    pub(super) const fn is_set_up(&self) -> bool {
+        matches!(self.state, LegState::Open | LegState::SettingUp { .. })
     }
 
     pub(super) const fn broken(&self) -> Option<Broken> {
@@ -198,6 +209,11 @@ impl Leg {
     /// carry it.
     pub(super) const fn bind(&mut self) {
         self.newest_bound = self.sent;
+    }
+
+    /// Returns whether a pending command depends on the commands before it on this connection.
+    pub(super) const fn is_bound(&self) -> bool {
+        self.newest_bound > self.answered
     }
 
     /// Adds bytes of a command.
@@ -276,6 +292,7 @@ impl Leg {
     /// Returns the bytes to write now.
     pub(super) fn unwritten(&self) -> &[u8] {
         match &self.state {
+            _ if self.is_cut => &[],
             LegState::SettingUp { .. } => &self.setup,
             LegState::Open => &self.out[self.written..],
             LegState::Closed { .. } | LegState::Broken(_) => &[],
@@ -297,14 +314,15 @@ impl Leg {
 
     /// Returns whether so many bytes wait that no more commands should be judged.
     pub(super) fn is_congested(&self) -> bool {
-        self.broken().is_none() && self.out.len() - self.written >= MAX_UNWRITTEN
+        let is_written = self.broken().is_none() && !self.is_cut && (self.is_open() || !self.is_left);
+        is_written && self.out.len() - self.written >= MAX_UNWRITTEN
     }
 
     /// Records the loss of the connection. `false`: nothing of a pending command was written, so the leg can be dialled
     /// again.
     pub(super) fn breaks(&self) -> bool {
         self.has_written
-            || self.newest_bound > self.answered
+            || self.is_bound()
             || self.scan.is_mid_frame()
             || matches!(self.state, LegState::Broken(_))
     }

@@ -43,6 +43,18 @@ impl Legs {
         self.listeners().find(|(_, leg)| leg.node == node)
     }
 
+    /// Returns a leg to a node that owes nothing, by which commands can be sent again: the main one, or one at the side.
+    pub(super) fn idle_of(&self, node: NodeIndex) -> Option<LegIndex> {
+        let fits = |leg: &Leg| leg.node == node && !leg.listens && leg.takes_commands() && leg.pending() == 0;
+        let idle = || self.all().filter(|(_, leg)| fits(leg));
+        idle().min_by_key(|(_, leg)| leg.is_side).map(|(index, _)| index)
+    }
+
+    /// Returns the number of legs for commands that are sent again to a node.
+    pub(super) fn sides_of(&self, node: NodeIndex) -> usize {
+        self.all().filter(|(_, leg)| leg.node == node && leg.is_side && leg.takes_commands()).count()
+    }
+
     /// Adds a leg. If there is no room, the leg that has been idle for longest gives way. `None`: no leg is idle.
     pub(super) fn add(&mut self, leg: Leg, is_needed: impl Fn(LegIndex) -> bool) -> Option<LegIndex> {
         let free = self.0.iter().position(Option::is_none);
@@ -110,9 +122,13 @@ impl Legs {
             + self.all().map(|(_, leg)| leg.held()).sum::<usize>()
     }
 
-    /// Returns the next leg to dial.
-    pub(super) fn next_dial(&mut self, now: Tick) -> Option<(LegIndex, NodeIndex)> {
-        self.all_mut().find_map(|(index, leg)| match &mut leg.state {
+    /// Returns the first leg that is to be dialled now, of those that `may` be. The caller dials it.
+    pub(super) fn next_dial(
+        &mut self,
+        may: impl Fn(LegIndex, &Leg) -> bool,
+        now: Tick,
+    ) -> Option<(LegIndex, NodeIndex)> {
+        self.all_mut().filter(|(index, leg)| may(*index, leg)).find_map(|(index, leg)| match &mut leg.state {
             LegState::Closed { retry_at, is_dialling, .. } if !*is_dialling && *retry_at <= now => {
                 *is_dialling = true;
                 Some((index, leg.node))
@@ -124,7 +140,7 @@ impl Legs {
     /// Returns the next time at which a leg needs attention.
     pub(super) fn due(&self) -> Option<Tick> {
         let due = |leg: &Leg| match leg.state {
-            LegState::Closed { retry_at, is_dialling: false, .. } => Some(retry_at),
+            LegState::Closed { retry_at, is_dialling: false, .. } if !leg.is_left => Some(retry_at),
             _ => None,
         };
         self.all().filter_map(|(_, leg)| due(leg)).min()

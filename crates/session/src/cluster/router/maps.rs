@@ -33,6 +33,8 @@ struct Next {
     since: Tick,
     /// The owners, according to the map in force, of the slots that have another owner in this one.
     losers: Vec<NodeIndex>,
+    /// The nodes that have no place in this map, and one in the map in force.
+    lost: Vec<NodeIndex>,
 }
 
 impl Maps {
@@ -64,20 +66,16 @@ impl Maps {
             }
         }
         let since = self.next.as_ref().map_or(now, |next| next.since);
-        self.next = Some(Next { map: Arc::clone(map), since, losers });
+        let lost = self.current.lost_places(map);
+        self.next = Some(Next { map: Arc::clone(map), since, losers, lost });
     }
 
-    /// Puts the next map in force if the old owners of its changed slots owe nothing. Returns whether it did.
-    pub(super) fn adopt(&mut self, legs: &Legs) -> bool {
-        let may =
-            self.next.as_ref().is_some_and(|next| !next.losers.iter().any(|node| legs.node_owes(*node)));
-        if !may {
-            return false;
-        }
-        if let Some(next) = self.next.take() {
+    /// Puts the next map in force if the old owners of its changed slots owe nothing.
+    pub(super) fn adopt(&mut self, legs: &Legs) {
+        let rest = |next: &mut Next| !next.losers.iter().any(|node| legs.node_owes(*node));
+        if let Some(next) = self.next.take_if(rest) {
             self.current = next.map;
         }
-        true
     }
 
     /// Returns whether a map waits to be in force.
@@ -99,15 +97,20 @@ impl Maps {
         self.down.contains(&node)
     }
 
-    /// Returns whether the node is a master in the map in force.
-    pub(super) fn has_master(&self, node: NodeIndex) -> bool {
-        self.current.node(node).is_some_and(|node| node.role == Role::Master)
+    /// Returns whether a node of the map in force has no place in the next one.
+    pub(super) fn has_lost_place(&self, node: NodeIndex) -> bool {
+        self.next.as_ref().is_some_and(|next| next.lost.contains(&node))
+    }
+
+    /// Returns a node of the newest map that has it.
+    pub(super) fn node(&self, node: NodeIndex) -> Option<&Node> {
+        self.latest().node(node).or_else(|| self.current.node(node))
     }
 
     /// Returns a master for a command without keys: one that owns slots, if possible one that is not down. `nth` selects
     /// among several.
     pub(super) fn any_master(&self, nth: usize) -> Option<NodeIndex> {
-        let nodes = || self.current.nodes().iter().filter(|node| node.role == Role::Master).map(Node::index);
+        let nodes = || self.latest().nodes().iter().filter(|node| node.role == Role::Master).map(Node::index);
         let well = nodes().filter(|node| !self.is_down(*node)).count();
         match well {
             0 => nodes().next(),
@@ -118,13 +121,8 @@ impl Maps {
     /// Returns the master after this one, in turn.
     pub(super) fn other_master(&self, node: NodeIndex) -> Option<NodeIndex> {
         let masters =
-            || self.current.nodes().iter().filter(|node| node.role == Role::Master).map(Node::index);
+            || self.latest().nodes().iter().filter(|node| node.role == Role::Master).map(Node::index);
         let others = || masters().filter(|other| *other != node && !self.is_down(*other));
         others().find(|other| *other > node).or_else(|| others().next())
-    }
-
-    /// Returns the host that an empty host in a redirect of this node stands for.
-    pub(super) fn host(&self, node: NodeIndex) -> &str {
-        self.latest().node(node).map_or("", |node| node.address.host())
     }
 }

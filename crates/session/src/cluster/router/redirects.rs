@@ -12,7 +12,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use super::commands::slot_of;
-use super::leg::{LegIndex, LegState};
+use super::leg::LegIndex;
 use super::order::Origin;
 use super::{Front, Kind, PATIENCE, Router};
 use crate::cluster::{Endpoint, NodeIndex, Redirect, Target};
@@ -27,6 +27,9 @@ const FIRST_WAIT: Duration = Duration::from_millis(10);
 /// The doublings of [`FIRST_WAIT`] at most: 640 ms.
 const MAX_DOUBLINGS: u32 = 6;
 
+/// The most legs to one node for commands that are sent again. One of them may owe replies that come later.
+const MAX_SIDES: usize = 2;
+
 const ASKING: &[u8] = b"*1\r\n$6\r\nASKING\r\n";
 
 /// The error in place of a redirect that is not followed.
@@ -39,6 +42,8 @@ pub(super) struct Again {
     slot: u16,
     pub(super) kind: Kind,
     hops: u8,
+    /// The nodes that the command was at before, as far as later commands on its slot may wait there.
+    visited: Vec<NodeIndex>,
     tries: u32,
     /// The time of the first redirect that could not be followed at once.
     waits_since: Option<Tick>,
@@ -62,18 +67,44 @@ pub(super) enum Step {
 pub(super) enum Awaited {
     /// A map with the node that was named, which is not the one that answered.
     Named { name: Option<Endpoint>, by: NodeIndex, asking: bool },
-    /// A map that agrees: this node, which is not the one that answered, owns the slot.
-    Owner(NodeIndex),
-    /// Another map than this one, in which any node owns the slot.
-    Newer(u64),
+    /// A map in which this node, which is not the one that answered, owns the slot. `None`: any node.
+    Owner(Option<NodeIndex>),
+    /// A map in which the slot is moving from one node to another. The first one is asked once more if the ASK may have
+    /// waited.
+    Migrating { from: NodeIndex, to: NodeIndex, is_fresh: bool },
+    /// A map in which another node than this one owns the slot.
+    Other(NodeIndex),
     /// A time, after which the node is asked again.
     Time(NodeIndex, bool),
 }
 
 impl Again {
     fn of(frame: Vec<u8>, slot: u16, kind: Kind) -> Self {
-        let step = Step::Waits(Awaited::Newer(0), Tick::default());
-        Self { frame, slot, kind, hops: 0, tries: 0, waits_since: None, left: None, step }
+        let step = Step::Waits(Awaited::Owner(None), Tick::default());
+        Self {
+            frame,
+            slot,
+            kind,
+            hops: 0,
+            visited: Vec::new(),
+            tries: 0,
+            waits_since: None,
+            left: None,
+            step,
+        }
+    }
+
+    /// Makes the command of a leg that it leaves before it was written.
+    pub(super) fn leaving(leg: LegIndex, frame: Vec<u8>, slot: u16, kind: Kind) -> Self {
+        Self { left: Some(leg), ..Self::of(frame, slot, kind) }
+    }
+
+    pub(super) fn waiting(self, awaited: Awaited, until: Tick) -> Self {
+        Self { step: Step::Waits(awaited, until), ..self }
+    }
+
+    pub(super) const fn slot(&self) -> u16 {
+        self.slot
     }
 
     /// Returns whether no other command is judged until this one has its reply.
@@ -101,7 +132,7 @@ impl Again {
     }
 
     pub(super) fn held(&self) -> usize {
-        size_of::<Self>() + self.frame.capacity()
+        size_of::<Self>() + self.frame.capacity() + self.visited.capacity() * size_of::<NodeIndex>()
     }
 }
 
@@ -157,27 +188,30 @@ impl Router {
             return true;
         };
         if let Some(node) = self.legs.get(leg).map(|leg| leg.node) {
-            if !is_fresh && matches!(redirect, Redirect::Ask(..)) {
+            // A script that has made the ASK itself must not run again.
+            if !is_fresh && matches!(redirect, Redirect::Ask(..)) && kind != Kind::Script {
                 self.send_again(again, node, false, now);
             } else {
-                self.follow(node, again, redirect, now);
+                self.follow(node, again, (redirect, is_fresh), now);
             }
         }
         true
     }
 
-    fn follow(&mut self, by: NodeIndex, mut again: Again, redirect: Redirect, now: Tick) {
+    fn follow(&mut self, by: NodeIndex, mut again: Again, redirect: (Redirect, bool), now: Tick) {
         match self.way(&mut again, by, redirect, now) {
             Way::To(target, asking) => self.send_again(again, target, asking, now),
             Way::Wait(awaited, until) => {
-                self.front = Front::Again(Box::new(Again { step: Step::Waits(awaited, until), ..again }));
+                self.front = Front::Again(Box::new(again.waiting(awaited, until)));
             }
             Way::Refuse => self.front = Front::Own(Cow::Borrowed(NOT_FOLLOWED)),
         }
     }
 
-    /// Decides where a redirected command goes. `by` is the node that answered.
-    fn way(&mut self, again: &mut Again, by: NodeIndex, redirect: Redirect, now: Tick) -> Way {
+    /// Decides where a redirected command goes. `by` is the node that answered, and `is_fresh` tells whether its answer
+    /// cannot have waited.
+    fn way(&mut self, again: &mut Again, by: NodeIndex, redirect: (Redirect, bool), now: Tick) -> Way {
+        let (redirect, is_fresh) = redirect;
         let deadline = again.waits_since.unwrap_or(now).after(PATIENCE);
         let (slot, target, asking) = match redirect {
             Redirect::TryAgain => {
@@ -207,23 +241,46 @@ impl Router {
             again.waits_since.get_or_insert(now);
             return Way::Wait(Awaited::Named { name, by, asking }, deadline);
         };
+        again.visited.push(by);
+        if again.visited.contains(&node) && self.owes_later_of_slot(node, slot) {
+            // The slot has come back, and the node may have executed a later command.
+            return Way::Refuse;
+        }
         match again.kind {
             _ if node == by => Way::Refuse,
-            // A script can return any error. Only the map is believed, and it does not tell which slots are moving.
-            Kind::Script if asking => Way::Refuse,
+            // A script can return any error. Only the map is believed, which comes from the nodes.
+            Kind::Script if asking => {
+                if self.maps.latest().is_migrating(slot, by, node) {
+                    return if is_fresh { Way::To(node, true) } else { Way::To(by, false) };
+                }
+                self.hints.asked = Some(by);
+                again.waits_since.get_or_insert(now);
+                Way::Wait(Awaited::Migrating { from: by, to: node, is_fresh }, deadline)
+            }
             Kind::Script if self.maps.latest().owner(slot) != Some(node) => {
                 again.waits_since.get_or_insert(now);
-                Way::Wait(Awaited::Owner(node), deadline)
+                Way::Wait(Awaited::Owner(Some(node)), deadline)
             }
             _ => Way::To(node, asking),
         }
     }
 
+    /// Returns the leg by which commands are sent again to a node: one that owes nothing. `None`: there is none, and no
+    /// room for another one now.
+    pub(super) fn idle_leg(&mut self, node: NodeIndex, now: Tick) -> Option<LegIndex> {
+        if let Some(leg) = self.legs.idle_of(node) {
+            return Some(leg);
+        }
+        let has_main = self.legs.of(node, false).is_some();
+        if has_main && self.legs.sides_of(node) >= MAX_SIDES {
+            return None;
+        }
+        self.add_leg(node, has_main, now)
+    }
+
     /// Sends the front's command again: by the main leg of the node if that owes nothing, else by its side leg.
-    fn send_again(&mut self, again: Again, node: NodeIndex, asking: bool, now: Tick) {
-        let main = self.legs.of(node, false);
-        let is_busy = main.and_then(|leg| self.legs.get(leg)).is_some_and(|leg| leg.pending() > 0);
-        let Some(leg) = self.leg_for(node, is_busy, now) else {
+    pub(super) fn send_again(&mut self, again: Again, node: NodeIndex, asking: bool, now: Tick) {
+        let Some(leg) = self.idle_leg(node, now) else {
             self.front = Front::Own(Cow::Borrowed(NOT_FOLLOWED));
             return;
         };
@@ -250,9 +307,29 @@ impl Router {
             }
             return Some(*again);
         }
+        let first = match self.order.front() {
+            Some((Origin::Leg(first), _)) => self.legs.get(first).map(|leg| leg.node),
+            _ => None,
+        };
         let frame = self.legs.get_mut(leg)?.take()?;
         let slot = slot_of(&frame)?;
-        Some(Again::of(frame, slot, kind))
+        // Another node has redirected what was sent ahead.
+        let visited = first.into_iter().collect();
+        Some(Again { visited, ..Again::of(frame, slot, kind) })
+    }
+
+    /// Returns whether a node owes the reply to a later command on the slot of the front.
+    fn owes_later_of_slot(&self, node: NodeIndex, slot: u16) -> bool {
+        let of_slot =
+            |frame: Option<&[u8]>| frame.is_none_or(|frame| slot_of(frame).is_none_or(|own| own == slot));
+        let owes = |leg: &super::leg::Leg| !leg.kept.all(|frame| !of_slot(frame));
+        self.legs.all().any(|(_, leg)| leg.node == node && owes(leg))
+    }
+
+    /// Returns whether commands on a slot wait: the front is on its way to the new owner of the slot. If the slot came
+    /// back meanwhile, they would overtake.
+    pub(super) fn is_redirecting(&self, slot: u16) -> bool {
+        matches!(&self.front, Front::Again(again) if again.slot == slot)
     }
 
     /// Replaces the front's reply by one of the router's own.
@@ -298,9 +375,8 @@ impl Router {
             return true;
         };
         self.hints.cluster_down = true;
-        let awaited = Awaited::Newer(self.maps.latest().number());
-        let step = Step::Waits(awaited, now.after(PATIENCE));
-        self.front = Front::Again(Box::new(Again { step, ..again }));
+        let awaited = self.legs.get(leg).map_or(Awaited::Owner(None), |leg| Awaited::Other(leg.node));
+        self.front = Front::Again(Box::new(again.waiting(awaited, now.after(PATIENCE))));
         true
     }
 
@@ -323,43 +399,32 @@ impl Router {
                     None => return,
                 }
             }
-            Awaited::Owner(node) if owner == Some(*node) => Way::To(*node, false),
-            Awaited::Newer(number) if latest.number() > *number && owner.is_some() => {
-                owner.map_or(Way::Refuse, |node| Way::To(node, false))
+            Awaited::Migrating { from, to, is_fresh } if latest.is_migrating(again.slot, *from, *to) => {
+                if *is_fresh {
+                    Way::To(*to, true)
+                } else {
+                    Way::To(*from, false)
+                }
             }
-            Awaited::Owner(_) | Awaited::Newer(_) if *until <= now => Way::Refuse,
-            Awaited::Owner(_) | Awaited::Newer(_) => return,
+            Awaited::Migrating { .. } if *until <= now => Way::Refuse,
+            Awaited::Migrating { .. } => return,
+            Awaited::Owner(_) | Awaited::Other(_) => {
+                let fits = |owner: &NodeIndex| match awaited {
+                    Awaited::Owner(node) => node.is_none_or(|node| node == *owner),
+                    Awaited::Other(node) => node != owner,
+                    Awaited::Named { .. } | Awaited::Time(..) | Awaited::Migrating { .. } => false,
+                };
+                match owner.filter(fits) {
+                    Some(owner) => Way::To(owner, false),
+                    None if *until <= now => Way::Refuse,
+                    None => return,
+                }
+            }
         };
         let Front::Again(again) = std::mem::replace(&mut self.front, Front::Ordered) else { return };
         match way {
             Way::To(node, asking) => self.send_again(*again, node, asking, now),
             Way::Wait(..) | Way::Refuse => self.front = Front::Own(Cow::Borrowed(NOT_FOLLOWED)),
         }
-    }
-
-    /// Sends the front's command to the new owner of its slot, if its leg has no connection and no byte was written.
-    pub(super) fn leave_unreached(&mut self, now: Tick) {
-        if !matches!(self.front, Front::Ordered) {
-            return;
-        }
-        let (index, kind) = match self.order.front() {
-            Some((Origin::Leg(leg), _)) => (leg, Kind::Plain),
-            Some((Origin::Apart, _)) => match self.apart.front() {
-                Some(apart) if matches!(apart.kind, Kind::Script | Kind::Blocking) => (apart.leg, apart.kind),
-                _ => return,
-            },
-            _ => return,
-        };
-        let latest = self.maps.latest().number() != self.maps.current().number();
-        let Some(leg) = self.legs.get_mut(index).filter(|_| latest) else { return };
-        if !matches!(leg.state, LegState::Closed { .. }) {
-            return;
-        }
-        let node = leg.node;
-        let Some(slot) = leg.kept.oldest().as_deref().and_then(slot_of) else { return };
-        let Some(owner) = self.maps.latest().owner(slot).filter(|owner| *owner != node) else { return };
-        let Some(frame) = leg.take_unwritten() else { return };
-        let again = Again { left: Some(index), ..Again::of(frame, slot, kind) };
-        self.send_again(again, owner, false, now);
     }
 }

@@ -64,7 +64,7 @@ impl Router {
                 Received::Need(buf.len() + 1)
             }
             Ok(Reply::Whole { len, head }) if head.kind == b'-' => {
-                self.receive_error(index, kind, &buf[..len], now)
+                self.receive_error(index, kind, buf, len, now)
             }
             Ok(Reply::Whole { len, .. }) if kind == Kind::SpoiltExec => {
                 self.replace(index, reply::EXECABORT);
@@ -104,7 +104,7 @@ impl Router {
         match (&self.front, self.order.front()) {
             (Front::Again(again), _) => (again.kind, 1),
             (_, Some((Origin::Apart, _))) => (self.apart.front().map_or(Kind::Plain, |apart| apart.kind), 1),
-            (_, Some((_, n))) => (Kind::Plain, n),
+            (_, Some((_, n))) => (Kind::Plain, self.in_a_row(n)),
             (_, None) => (Kind::Plain, 1),
         }
     }
@@ -116,7 +116,7 @@ impl Router {
             leg.settle(n);
         }
         if n > 1 {
-            self.order.pop(n - 1);
+            self.pop_order(n - 1);
         }
         self.finish_front(now);
     }
@@ -130,6 +130,9 @@ impl Router {
             Kind::Opening => self.transaction.opened(index),
             _ => {}
         }
+        if self.legs.get(index).is_some_and(|leg| leg.is_left) {
+            self.transaction.leave(index);
+        }
     }
 
     /// Gives up a node that breaks the protocol. Nothing that it says can be trusted, so the session ends.
@@ -138,8 +141,9 @@ impl Router {
         Received::Over
     }
 
-    /// Judges an error in place of the front's reply.
-    fn receive_error(&mut self, index: LegIndex, kind: Kind, line: &[u8], now: Tick) -> Received {
+    /// Judges an error in place of the front's reply. The first `len` bytes of `buf` are the error.
+    fn receive_error(&mut self, index: LegIndex, kind: Kind, buf: &[u8], len: usize, now: Tick) -> Received {
+        let line = &buf[..len];
         const BY_FAILOVER: &[u8] =
             b"-UNBLOCKED force unblock from blocking operation, instance state changed";
         let host = self.legs.get(index).map_or("", |leg| &*leg.host);
@@ -150,6 +154,12 @@ impl Router {
             .any(|error| line.starts_with(error))
         {
             self.hints.cluster_down = true;
+        }
+        if matches!(redirect, Some(Redirect::Moved(..))) {
+            let sent = self.send_ahead(index, kind, buf, now);
+            if sent > 0 {
+                return Received::Skip(sent);
+            }
         }
         let is_used_up = match redirect {
             Some(Redirect::ClusterDown) => false,
@@ -189,6 +199,28 @@ impl Router {
             self.opened(index, now);
         }
         Received::Skip(len)
+    }
+}
+
+/// Methods for the replies that no leg gives.
+impl Router {
+    /// Writes the reply to the front, which is one of the router's own or belongs to a broken leg.
+    pub(super) fn take_ordered(&mut self, out: &mut Vec<u8>) {
+        let leg = match self.order.front() {
+            Some((Origin::Own, _)) => {
+                if let Some(reply) = self.own.front() {
+                    out.extend_from_slice(reply);
+                }
+                return;
+            }
+            Some((Origin::Leg(leg), _)) => Some(self.ahead_of(leg)),
+            _ => self.apart.front().map(|apart| apart.leg),
+        };
+        let line = self.loss_line(leg);
+        out.extend_from_slice(&line);
+        if let Some(leg) = leg.and_then(|leg| self.legs.get_mut(leg)) {
+            leg.settle(1);
+        }
     }
 }
 

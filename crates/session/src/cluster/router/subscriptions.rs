@@ -263,7 +263,8 @@ impl Router {
         if self.legs.listeners().count() >= MAX_LISTENERS {
             return Listener::TooMany;
         }
-        let mut leg = Leg::new(node, self.maps.host(node), false, now);
+        let Some(node) = self.maps.node(node) else { return Listener::Later };
+        let mut leg = Leg::new(node, false, now);
         leg.listens = true;
         let (transaction, subscriptions) = (&self.transaction, &self.subscriptions);
         self.legs.add(leg, |leg| transaction.uses(leg) || subscriptions.know_leg(leg));

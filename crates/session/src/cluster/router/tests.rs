@@ -1,5 +1,9 @@
 //! Scripted situations, and a simulated cluster whose slots move at random.
 
+mod ahead;
+mod connection;
+mod failover;
+mod places;
 mod scripted;
 mod simulation;
 mod subscriptions;
@@ -39,16 +43,37 @@ fn endpoint(node: usize) -> Endpoint {
 
 /// Makes the map of `nodes` masters with these owners.
 fn map(last: Option<&Map>, nodes: usize, owner: impl Fn(u16) -> Option<usize>) -> Map {
-    let announced: Vec<Announced> = (0..nodes)
-        .map(|node| Announced {
-            id: format!("{node:040}").into(),
-            address: Some(endpoint(node)),
-            names: vec![endpoint(node)],
-            role: Role::Master,
-            migrating: Vec::new(),
-        })
-        .collect();
-    Map::make(last, 1, &announced, owner).expect("a map")
+    map_with(last, nodes, |_| Role::Master, owner)
+}
+
+/// Makes the map of `nodes` nodes with these roles and owners.
+fn map_with(
+    last: Option<&Map>,
+    nodes: usize,
+    role: impl Fn(usize) -> Role,
+    owner: impl Fn(u16) -> Option<usize>,
+) -> Map {
+    Map::make(last, 1, &announced(nodes, role), owner).expect("a map")
+}
+
+/// Makes the map that follows, in which a slot is moving.
+fn migrating(last: &Map, slot: u16, from: usize, to: usize) -> Map {
+    let mut nodes = announced(last.nodes().len(), |_| Role::Master);
+    let heir = nodes[to].id.clone();
+    nodes[from].migrating.push((slot, heir));
+    let owner = |slot| last.owner(slot).map(crate::cluster::NodeIndex::number);
+    Map::make(Some(last), 1, &nodes, owner).expect("a map")
+}
+
+fn announced(nodes: usize, role: impl Fn(usize) -> Role) -> Vec<Announced> {
+    let node = |node| Announced {
+        id: format!("{node:040}").into(),
+        address: Some(endpoint(node)),
+        names: vec![endpoint(node)],
+        role: role(node),
+        migrating: Vec::new(),
+    };
+    (0..nodes).map(node).collect()
 }
 
 /// The frame of a command.

@@ -35,6 +35,8 @@ const TOO_LONG: &[u8] =
 pub(super) struct Transaction {
     state: State,
     watch: Option<(LegIndex, u16)>,
+    /// Whether the node of a WATCH has lost its place, so that the next EXEC fails.
+    is_watch_lost: bool,
     /// The slot of the WATCH or of the first keyed command whose reply is pending.
     slot: u16,
 }
@@ -106,6 +108,17 @@ impl Transaction {
         }
     }
 
+    /// Records that the node of a leg has lost its place. The transaction or the WATCH there cannot succeed.
+    pub(super) fn leave(&mut self, leg: LegIndex) {
+        if !self.uses(leg) {
+            return;
+        }
+        self.is_watch_lost = self.watch.take().is_some() && !self.is_begun();
+        if self.is_begun() {
+            self.state = State::Held { frames: Vec::new(), n: 0, is_spoilt: true };
+        }
+    }
+
     /// Records that a WATCH was accepted at this leg.
     pub(super) const fn watched(&mut self, leg: LegIndex) {
         self.watch = Some((leg, self.slot));
@@ -122,7 +135,8 @@ impl Transaction {
 /// Methods for commands outside a transaction.
 impl Router {
     pub(super) fn multi(&mut self, now: Tick) -> Judged {
-        self.transaction.state = State::Held { frames: Vec::new(), n: 0, is_spoilt: false };
+        let is_spoilt = std::mem::take(&mut self.transaction.is_watch_lost);
+        self.transaction.state = State::Held { frames: Vec::new(), n: 0, is_spoilt };
         self.answer(Cow::Borrowed(reply::OK), now)
     }
 
@@ -156,7 +170,10 @@ impl Router {
                 self.settle_elsewhere(leg, slot);
                 judged
             }
-            None => self.answer(Cow::Borrowed(reply::OK), now),
+            None => {
+                self.transaction.is_watch_lost = false;
+                self.answer(Cow::Borrowed(reply::OK), now)
+            }
         }
     }
 }

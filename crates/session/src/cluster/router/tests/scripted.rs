@@ -5,27 +5,27 @@ use std::sync::Arc;
 
 use portcullis_resp::slot::slot;
 
-use super::{frame, map, router};
+use super::{frame, map, migrating, router};
 use crate::cluster::{LegIndex, Map, Received, Router, Turn};
 use crate::link::Unavailable;
 use crate::tick::Tick;
 
 const HELD: usize = 1 << 20;
-const NOT_FOLLOWED: &str = "-TRYAGAIN the slot of this command is moving to another node\r\n";
+pub(super) const NOT_FOLLOWED: &str = "-TRYAGAIN the slot of this command is moving to another node\r\n";
 
 /// A router whose legs are connected to scripted nodes. Node n has the slots whose remainder by 3 is n.
-struct Scene {
-    router: Router,
-    map: Map,
+pub(super) struct Scene {
+    pub(super) router: Router,
+    pub(super) map: Map,
     millis: u64,
     /// The node of each leg.
-    legs: BTreeMap<LegIndex, usize>,
-    written: BTreeMap<LegIndex, Vec<u8>>,
+    pub(super) legs: BTreeMap<LegIndex, usize>,
+    pub(super) written: BTreeMap<LegIndex, Vec<u8>>,
     client: String,
 }
 
 impl Scene {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let map = map(None, 3, |slot| Some(usize::from(slot % 3)));
         Self {
             router: router(map.clone(), HELD),
@@ -37,19 +37,19 @@ impl Scene {
         }
     }
 
-    fn now(&self) -> Tick {
+    pub(super) fn now(&self) -> Tick {
         Tick::from_nanos(self.millis * 1_000_000)
     }
 
     /// Sends a command, and everything that can be written.
-    fn send(&mut self, line: &str) {
+    pub(super) fn send(&mut self, line: &str) {
         let bytes = frame(line);
         assert_eq!(self.router.send(&bytes, self.now(), true), bytes.len(), "{line} waits");
         self.go();
     }
 
     /// Lets time pass, dials, and writes.
-    fn go(&mut self) {
+    pub(super) fn go(&mut self) {
         let now = self.now();
         self.router.advance(now);
         while let Some((leg, node)) = self.router.next_dial(now) {
@@ -67,13 +67,13 @@ impl Scene {
         self.client.push_str(&String::from_utf8(own).expect("text"));
     }
 
-    fn wait(&mut self, millis: u64) {
+    pub(super) fn wait(&mut self, millis: u64) {
         self.millis += millis;
         self.go();
     }
 
     /// Lets the leg whose turn it is answer. Returns its node.
-    fn answer(&mut self, reply: &str) -> usize {
+    pub(super) fn answer(&mut self, reply: &str) -> usize {
         let Turn::Leg(leg) = self.router.turn() else { panic!("no leg's turn: {:?}", self.router) };
         let mut rest = reply.as_bytes();
         while !rest.is_empty() {
@@ -90,23 +90,30 @@ impl Scene {
         self.legs[&leg]
     }
 
+    /// Returns the map after the slot of a key has moved to another node.
+    pub(super) fn after_move(&self, key: &str, to: usize) -> Map {
+        let moved = slot(key.as_bytes());
+        let owner = |slot: u16| if slot == moved { to } else { usize::from(slot % 3) };
+        map(Some(&self.map), 3, |slot| Some(owner(slot)))
+    }
+
     /// Takes what was written to the leg whose turn it is.
-    fn take_written(&mut self) -> String {
+    pub(super) fn take_written(&mut self) -> String {
         let Turn::Leg(leg) = self.router.turn() else { panic!("no leg's turn: {:?}", self.router) };
         String::from_utf8(self.written.remove(&leg).unwrap_or_default()).expect("text")
     }
 
     /// Takes what the client has got.
-    fn got(&mut self) -> String {
+    pub(super) fn got(&mut self) -> String {
         std::mem::take(&mut self.client)
     }
 }
 
-fn owner(key: &str) -> usize {
+pub(super) fn owner(key: &str) -> usize {
     usize::from(slot(key.as_bytes()) % 3)
 }
 
-fn moved(key: &str, node: usize) -> String {
+pub(super) fn moved(key: &str, node: usize) -> String {
     format!("-MOVED {} 10.0.0.1:{}\r\n", slot(key.as_bytes()), 7000 + node)
 }
 
@@ -198,10 +205,12 @@ fn commands_on_one_key_keep_their_order_through_redirects() {
     scene.answer(&moved(key, other));
     assert_eq!(scene.take_written().as_bytes(), frame("SET key 1"));
     // The new map is not taken while the old owner owes a reply, so this command goes there too.
-    let next = map(Some(&scene.map), 3, |_| Some(other));
+    let next = scene.after_move("key", other);
     scene.router.set_map(&Arc::new(next), &[], scene.now());
-    scene.send("SET key 3");
+    let third = frame("SET key 3");
+    assert_eq!(scene.router.send(&third, scene.now(), true), 0, "the first one is on its way");
     assert_eq!(scene.answer("+1\r\n"), other);
+    scene.send("SET key 3");
     for reply in ["+2\r\n", "+3\r\n"] {
         assert_eq!(scene.answer(&moved(key, other)), home);
         assert_eq!(scene.answer(reply), other);
@@ -224,10 +233,15 @@ fn a_script_is_sent_again_only_if_the_map_agrees() {
     assert_eq!(scene.got(), NOT_FOLLOWED);
     scene.send("EVAL x 1 key");
     scene.answer(&moved(key, other).replace("MOVED", "ASK"));
+    assert_eq!(
+        (scene.got(), scene.router.take_hints().asked),
+        (String::new(), scene.map.owner(slot(b"key")))
+    );
+    scene.wait(1000);
     assert_eq!(scene.got(), NOT_FOLLOWED);
     scene.send("EVAL x 1 key");
     scene.answer(&moved(key, other));
-    let next = map(Some(&scene.map), 3, |_| Some(other));
+    let next = scene.after_move("key", other);
     scene.router.set_map(&Arc::new(next), &[], scene.now());
     scene.go();
     assert_eq!(scene.answer(":1\r\n"), other);
@@ -503,4 +517,58 @@ fn a_name_that_redis_refuses_is_refused() {
     scene.go();
     let refusal = "-ERR Client names cannot contain spaces, newlines or special characters.\r\n";
     assert_eq!(scene.got(), format!("{refusal}$-1\r\n"));
+}
+
+/// The node has executed the second command, so the first one must not be executed after it.
+#[test]
+fn commands_on_a_slot_that_comes_back_do_not_swap() {
+    let (home, other) = (owner("key"), (owner("key") + 1) % 3);
+    let mut scene = Scene::new();
+    scene.send("SET key 1");
+    scene.send("SET key 2");
+    assert_eq!(scene.answer(&moved("key", other)), home);
+    assert_eq!(scene.answer(&moved("key", home)), other);
+    assert_eq!(scene.got(), NOT_FOLLOWED);
+    assert_eq!(scene.answer("+2\r\n"), home);
+    assert_eq!(scene.got(), "+2\r\n");
+    // Without a later command, or with one on another slot, it is followed.
+    let neighbour = (0..).map(|number| format!("k{number}")).find(|key| owner(key) == home).expect("a key");
+    scene.send("SET key 3");
+    scene.send(&format!("SET {neighbour} 1"));
+    assert_eq!(scene.answer(&moved("key", other)), home);
+    assert_eq!(scene.answer(&moved("key", home)), other);
+    assert_eq!(scene.answer("+3\r\n"), home);
+    assert_eq!(scene.got(), "+3\r\n");
+}
+
+/// A script that makes the error itself would run twice.
+#[test]
+fn an_ask_of_a_script_is_followed_only_if_its_node_says_that_the_slot_moves() {
+    let (home, other) = (owner("key"), (owner("key") + 1) % 3);
+    let ask = moved("key", other).replace("MOVED", "ASK");
+    let asked = [frame("ASKING"), frame("EVAL x 1 key")].concat();
+    let mut scene = Scene::new();
+    let next = Arc::new(migrating(&scene.map, slot(b"key"), home, other));
+    scene.send("EVAL x 1 key");
+    assert_eq!(scene.answer(&ask), home);
+    scene.router.set_map(&next, &[], scene.now());
+    scene.go();
+    assert_eq!(scene.take_written().as_bytes(), asked);
+    assert_eq!(scene.answer("+OK\r\n:1\r\n"), other);
+    // The ASK of a pipelined script may have waited, so its node is asked once more.
+    scene.send("GET key");
+    scene.send("EVAL x 1 key");
+    scene.answer("$-1\r\n");
+    scene.take_written();
+    assert_eq!(scene.answer(&ask), home);
+    assert_eq!(scene.take_written().as_bytes(), frame("EVAL x 1 key"));
+    assert_eq!(scene.answer(&ask), home);
+    assert_eq!(scene.take_written().as_bytes(), asked);
+    scene.answer("+OK\r\n:2\r\n");
+    assert_eq!(scene.got(), ":1\r\n$-1\r\n:2\r\n");
+    // Another node than the one that gets the slot.
+    scene.send("EVAL x 1 key");
+    scene.answer(&ask.replace(&(7000 + other).to_string(), &(7000 + (other + 1) % 3).to_string()));
+    scene.wait(1000);
+    assert_eq!(scene.got(), NOT_FOLLOWED);
 }

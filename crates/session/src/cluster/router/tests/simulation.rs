@@ -7,8 +7,8 @@ use portcullis_resp::scan::{Reply, ReplyScanner};
 use portcullis_resp::slot::slot;
 
 use super::world::{Random, SHOWN, World};
-use super::{frame, map, router};
-use crate::cluster::{Map, Received, Router, Turn};
+use super::{frame, map_with, router};
+use crate::cluster::{Map, Received, Role, Router, Turn};
 use crate::link::Unavailable;
 use crate::tick::Tick;
 
@@ -16,7 +16,7 @@ use crate::tick::Tick;
 const STEPS: u64 = 1_000_000;
 const VARIABLE: &str = "PORTCULLIS_CLUSTER_STEPS";
 
-const NODES: usize = 4;
+pub(super) const NODES: usize = 4;
 const KEYS: [&str; 8] = ["{a}1", "{a}2", "{b}1", "{b}2", "{c}1", "{d}1", "{e}1", "{e}2"];
 const HELD: usize = 4096;
 /// The most memory that the router may occupy: the kept frames, the order of replies, and the legs.
@@ -40,7 +40,7 @@ enum Pending {
 
 /// The client, and what it knows.
 #[derive(Default)]
-struct Client {
+pub(super) struct Client {
     next: u64,
     pending: VecDeque<Pending>,
     unsent: Vec<u8>,
@@ -49,6 +49,8 @@ struct Client {
     acked: HashMap<&'static str, Vec<u64>>,
     /// The ids of commands that may or may not have run.
     uncertain: BTreeSet<u64>,
+    /// The ids that failovers have lost, after they were acknowledged or not.
+    lost: BTreeSet<u64>,
     counts: BTreeMap<&'static str, u64>,
     reads: bool,
     /// Whether the client sends nothing.
@@ -56,7 +58,7 @@ struct Client {
 }
 
 impl Client {
-    fn count(&mut self, what: &'static str) {
+    pub(super) fn count(&mut self, what: &'static str) {
         *self.counts.entry(what).or_default() += 1;
     }
 
@@ -152,8 +154,10 @@ impl Client {
         assert_eq!(shown, key, "the reply to another command");
         let numbers = list.trim_start_matches('[').trim_end_matches(']');
         let shown: Vec<u64> = numbers.split(", ").filter_map(|number| number.parse().ok()).collect();
-        let certain: Vec<u64> = shown.iter().copied().filter(|id| !self.uncertain.contains(id)).collect();
-        let acked = self.acked.get(key).map_or(&[][..], Vec::as_slice);
+        let is_certain = |id: &u64| !self.uncertain.contains(id) && !self.lost.contains(id);
+        let certain: Vec<u64> = shown.iter().copied().filter(is_certain).collect();
+        let acked: Vec<u64> =
+            self.acked.get(key).into_iter().flatten().copied().filter(|id| !self.lost.contains(id)).collect();
         let least = if shown.len() < SHOWN { acked.len() } else { certain.len() };
         assert_eq!(certain, acked[acked.len().saturating_sub(least)..], "{key} differs");
     }
@@ -182,24 +186,27 @@ impl Client {
 }
 
 /// The client, the router and the cluster.
-struct Simulation {
-    random: Random,
-    world: World,
-    router: Router,
-    client: Client,
+pub(super) struct Simulation {
+    pub(super) random: Random,
+    pub(super) world: World,
+    pub(super) router: Router,
+    pub(super) client: Client,
     maps: Vec<Arc<Map>>,
     millis: u64,
     most_held: usize,
     sessions: u64,
     /// The number of the newest map that the router has.
     published: u64,
+    /// The replicas in that map.
+    replicas: BTreeSet<usize>,
 }
 
 impl Simulation {
     fn new(seed: u64) -> Self {
         let slots: BTreeSet<u16> = KEYS.iter().map(|key| slot(key.as_bytes())).collect();
         let world = World::new(NODES, slots.into_iter());
-        let first = map(None, NODES, |slot| world.owners.get(&slot).copied().or(Some(0)));
+        let first =
+            map_with(None, NODES, |_| Role::Master, |slot| world.owners.get(&slot).copied().or(Some(0)));
         Self {
             random: Random(seed),
             router: router(first.clone(), HELD),
@@ -210,6 +217,7 @@ impl Simulation {
             most_held: 0,
             sessions: 1,
             published: 0,
+            replicas: BTreeSet::new(),
         }
     }
 
@@ -244,6 +252,7 @@ impl Simulation {
                 dead.into_iter().for_each(|node| node.is_dead = false);
             }
             14..=18 => self.client.reads = !self.client.reads,
+            31..=50 => self.change_a_role(),
             19..=30 => self.client.pauses = !self.client.pauses,
             _ => {}
         }
@@ -265,6 +274,8 @@ impl Simulation {
         let now = self.now();
         while let Some((leg, node)) = self.router.next_dial(now) {
             if self.world.connect(leg, node.number()) {
+                let is_replica = self.replicas.contains(&node.number());
+                self.world.connections.last_mut().expect("the new one").is_late = is_replica;
                 self.router.connected(leg, now);
             } else {
                 self.router.unreachable(leg, Unavailable::Refused, now);
@@ -308,17 +319,21 @@ impl Simulation {
                     match self.router.receive(leg, &connection.from_node[..len], now) {
                         Received::Pass(n) => self.client.received.extend(connection.from_node.drain(..n)),
                         Received::Skip(n) => drop(connection.from_node.drain(..n)),
+                        Received::Need(_) if connection.is_cut && len == connection.from_node.len() => {
+                            self.router.lost(leg, now);
+                        }
                         Received::Need(_) => {}
                         Received::Over => break,
                     }
                 }
             }
         }
+        self.client.lost.append(&mut self.world.lost);
         self.client.check();
         if self.client.pending.is_empty() && self.random.one_in(8) {
             // No command can be sent to a former owner any more.
             self.publish_at(0);
-            self.world.left.clear();
+            self.world.forget_moves();
         }
         if self.router.ended().is_some() {
             self.begin_session();
@@ -330,6 +345,7 @@ impl Simulation {
         let last = self.maps.last().expect("a map");
         self.published = last.number();
         self.router = router(Map::clone(last), HELD);
+        self.replicas = replicas(last);
         let legs: Vec<_> = self.world.live.keys().copied().collect();
         legs.into_iter().for_each(|leg| self.world.disconnect(leg));
         for pending in std::mem::take(&mut self.client.pending) {
@@ -354,7 +370,11 @@ impl Simulation {
     fn publish_at(&mut self, lag: usize) {
         let last = self.maps.last().expect("a map");
         let owners = &self.world.owners;
-        let next = map(Some(last), NODES, |slot| owners.get(&slot).copied().or(Some(0)));
+        let role = |node: usize| match self.world.nodes[node].is_replica {
+            true => Role::Replica,
+            false => Role::Master,
+        };
+        let next = map_with(Some(last), NODES, role, |slot| owners.get(&slot).copied().or(Some(0)));
         let next = if next.is_same_as(last) { Arc::clone(last) } else { Arc::new(next) };
         self.maps.push(next);
         let published = &self.maps[self.maps.len() - 1 - lag.min(self.maps.len() - 1)];
@@ -362,6 +382,7 @@ impl Simulation {
             return;
         }
         self.published = published.number();
+        self.replicas = replicas(published);
         let down: Vec<_> = published
             .nodes()
             .iter()
@@ -370,6 +391,7 @@ impl Simulation {
             .collect();
         let now = self.now();
         self.router.set_map(published, &down, now);
+        self.cut_off_silent_nodes();
         self.maps.drain(..self.maps.len().saturating_sub(4));
     }
 
@@ -385,7 +407,8 @@ impl Simulation {
 
     fn kill(&mut self) {
         let (node, heir) = (self.random.below(NODES), self.random.below(NODES));
-        if node == heir || self.world.nodes.iter().any(|node| node.is_dead) {
+        let is_well = |node: usize| self.world.nodes[node].is_well();
+        if node == heir || !is_well(heir) || self.world.nodes.iter().any(|node| node.is_dead) {
             return;
         }
         self.world.kill(node, heir);
@@ -393,7 +416,7 @@ impl Simulation {
 
     /// Lets everything that is pending end.
     fn settle(&mut self) {
-        self.world.nodes.iter_mut().for_each(|node| node.is_dead = false);
+        self.calm();
         self.client.reads = true;
         for round in 0..200_000 {
             if self.client.pending.is_empty() {
@@ -413,6 +436,11 @@ impl Simulation {
     }
 }
 
+fn replicas(map: &Map) -> BTreeSet<usize> {
+    let replicas = map.nodes().iter().filter(|node| node.role == Role::Replica);
+    replicas.map(|node| node.index().number()).collect()
+}
+
 fn simulate(seed: u64, steps: u64) -> Simulation {
     let mut simulation = Simulation::new(seed);
     for _ in 0..steps {
@@ -423,7 +451,14 @@ fn simulate(seed: u64, steps: u64) -> Simulation {
     for node in &simulation.world.nodes {
         for id in node.lists.values().flatten() {
             assert!(seen.insert(*id), "{id} was executed twice");
+            assert!(!simulation.client.lost.contains(id), "{id} was executed by two nodes");
         }
+    }
+    for id in simulation.client.acked.values().flatten() {
+        assert!(
+            !simulation.world.late.contains(id),
+            "{id} was sent to a node without its place, and is lost"
+        );
     }
     assert!(simulation.most_held <= MOST_HELD, "{} bytes", simulation.most_held);
     simulation
@@ -449,7 +484,7 @@ fn a_cluster_whose_slots_move_answers_as_one_redis() {
     }
     show(&counts, sessions);
     // The situations that the rules are for occur.
-    for what in ["answered", "executed transactions", "aborted", "lost"] {
+    for what in ["answered", "executed transactions", "aborted", "lost", "handed over", "replaced"] {
         assert!(counts.get(what).copied().unwrap_or(0) > steps / 100_000, "{what}: {counts:?}");
     }
 }

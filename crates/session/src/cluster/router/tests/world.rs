@@ -34,6 +34,10 @@ pub(super) struct Connection {
     pub(super) from_node: Vec<u8>,
     /// Whether the leg can still use it. A node executes what it has received all the same.
     pub(super) is_live: bool,
+    /// Whether the router has cut it off: what the node says later is not read.
+    pub(super) is_cut: bool,
+    /// Whether it was made when the router's map said that the node is a replica.
+    pub(super) is_late: bool,
     asking: bool,
     multi: Option<Vec<Vec<Vec<u8>>>>,
     dirty: bool,
@@ -49,11 +53,19 @@ pub(super) struct World {
     pub(super) nodes: Vec<Node>,
     pub(super) owners: BTreeMap<u16, usize>,
     moving: HashMap<u16, Move>,
-    /// The nodes that a slot has left while commands were pending. It returns to them only when none is: a command that
-    /// waits there could overtake one that is being redirected, and no client of a cluster can prevent that.
+    /// The nodes that a slot has left while commands were pending.
     pub(super) left: BTreeSet<(u16, usize)>,
+    /// The slots that have come back to such a node. Before nothing is pending, they do not leave again: a command that
+    /// was executed there could overtake one that is being redirected, and no client of a cluster can prevent that.
+    pub(super) returned: BTreeSet<u16>,
+    /// The slots of which ASK was answered while commands were pending. They do not come back, for the same reason.
+    pub(super) asked: BTreeSet<u16>,
     pub(super) connections: Vec<Connection>,
     pub(super) live: HashMap<LegIndex, usize>,
+    /// The ids that failovers have lost.
+    pub(super) lost: BTreeSet<u64>,
+    /// Those of them that were executed although the router could know that they are lost.
+    pub(super) late: BTreeSet<u64>,
 }
 
 #[derive(Default)]
@@ -61,6 +73,17 @@ pub(super) struct Node {
     /// The ids that were pushed to each key.
     pub(super) lists: BTreeMap<Vec<u8>, Vec<u64>>,
     pub(super) is_dead: bool,
+    /// Whether it accepts connections and bytes, and does nothing.
+    pub(super) is_stopped: bool,
+    pub(super) is_replica: bool,
+    /// The slots that it takes for its own, because it does not know of a failover. What it executes is lost.
+    pub(super) stale: BTreeSet<u16>,
+}
+
+impl Node {
+    pub(super) const fn is_well(&self) -> bool {
+        !self.is_dead && !self.is_stopped && !self.is_replica
+    }
 }
 
 impl World {
@@ -70,8 +93,12 @@ impl World {
             owners: slots.enumerate().map(|(n, slot)| (slot, n % nodes)).collect(),
             moving: HashMap::new(),
             left: BTreeSet::new(),
+            returned: BTreeSet::new(),
+            asked: BTreeSet::new(),
             connections: Vec::new(),
             live: HashMap::new(),
+            lost: BTreeSet::new(),
+            late: BTreeSet::new(),
         }
     }
 
@@ -87,6 +114,8 @@ impl World {
             to_node: VecDeque::new(),
             from_node: Vec::new(),
             is_live: true,
+            is_cut: false,
+            is_late: false,
             asking: false,
             multi: None,
             dirty: false,
@@ -102,9 +131,11 @@ impl World {
 
     /// Executes one command of some connection.
     pub(super) fn step(&mut self, random: &mut Random) {
-        let busy: Vec<usize> = (0..self.connections.len())
-            .filter(|index| !self.connections[*index].to_node.is_empty())
-            .collect();
+        let acts = |connection: &Connection| {
+            !connection.to_node.is_empty() && !self.nodes[connection.node].is_stopped
+        };
+        let busy: Vec<usize> =
+            (0..self.connections.len()).filter(|index| acts(&self.connections[*index])).collect();
         if busy.is_empty() {
             return;
         }
@@ -123,7 +154,10 @@ impl World {
             return;
         }
         let reply = self.execute(index, args);
-        self.connections[index].from_node.extend_from_slice(&reply);
+        let connection = &mut self.connections[index];
+        if !connection.is_cut {
+            connection.from_node.extend_from_slice(&reply);
+        }
     }
 
     fn execute(&mut self, index: usize, args: Vec<Vec<u8>>) -> Vec<u8> {
@@ -160,7 +194,12 @@ impl World {
                 b"+QUEUED\r\n".to_vec()
             }
             (None, Some(error)) => error,
-            (None, None) => self.run(node, &args),
+            (None, None) => {
+                if connection.is_late && args[0] == b"RPUSH" && !self.nodes[node].stale.is_empty() {
+                    self.late.insert(id_of(&args));
+                }
+                self.run(node, &args)
+            }
         }
     }
 
@@ -183,16 +222,22 @@ impl World {
     }
 
     /// Returns the error by which a node says that it does not serve these commands.
-    fn redirect(&self, node: usize, asking: bool, commands: &[Vec<Vec<u8>>]) -> Option<Vec<u8>> {
+    fn redirect(&mut self, node: usize, asking: bool, commands: &[Vec<Vec<u8>>]) -> Option<Vec<u8>> {
         let keys: Vec<&Vec<u8>> = commands.iter().flat_map(|args| keys(args)).collect();
         let slot = slot(keys.first()?);
+        if self.nodes[node].stale.contains(&slot) {
+            return None;
+        }
         let owner = self.owners[&slot];
-        let moving = self.moving.get(&slot);
+        let moving = self.moving.get(&slot).copied();
         let missing = keys.iter().filter(|key| !self.nodes[node].lists.contains_key(**key)).count();
         let error = match moving {
             Some(moving) if owner == node => match missing {
                 0 => return None,
-                n if n == keys.len() => format!("-ASK {slot} 10.0.0.1:{}\r\n", 7000 + moving.to),
+                n if n == keys.len() => {
+                    self.asked.insert(slot);
+                    format!("-ASK {slot} 10.0.0.1:{}\r\n", 7000 + moving.to)
+                }
                 _ => "-TRYAGAIN Multiple keys request during rehashing of slot\r\n".to_owned(),
             },
             _ if owner == node => return None,
@@ -208,7 +253,10 @@ impl World {
     /// Runs a command, whose reply shows what it has read.
     fn run(&mut self, node: usize, args: &[Vec<u8>]) -> Vec<u8> {
         if args[0] == b"RPUSH" {
-            let id = String::from_utf8_lossy(&args[2]).parse().expect("a number");
+            let id = id_of(args);
+            if self.nodes[node].stale.contains(&slot_of(&args[1])) {
+                self.lost.insert(id);
+            }
             self.nodes[node].lists.entry(args[1].clone()).or_default().push(id);
         }
         let shown: Vec<String> = keys(args)
@@ -233,11 +281,15 @@ impl World {
         let owner = self.owners[&slot];
         let Some(Move { to }) = self.moving.get(&slot).copied() else {
             let to = random.below(self.nodes.len());
-            if to != owner && !self.nodes[to].is_dead && !self.left.contains(&(slot, to)) {
+            if to != owner && self.nodes[owner].is_well() && self.nodes[to].is_well() && self.may_go(slot, to)
+            {
                 self.moving.insert(slot, Move { to });
             }
             return;
         };
+        if self.nodes[owner].is_stopped || self.nodes[to].is_stopped {
+            return;
+        }
         let key = self.nodes[owner].lists.keys().find(|key| slot_of(key) == slot).cloned();
         match key {
             Some(key) => {
@@ -249,22 +301,58 @@ impl World {
             None => {
                 self.moving.remove(&slot);
                 self.owners.insert(slot, to);
-                self.left.insert((slot, owner));
+                self.leave(slot, owner, to);
             }
         }
     }
 
+    /// Returns whether a slot may go to a node, so that no command can overtake another one.
+    fn may_go(&self, slot: u16, to: usize) -> bool {
+        !self.returned.contains(&slot) && (!self.left.contains(&(slot, to)) || !self.asked.contains(&slot))
+    }
+
+    fn leave(&mut self, slot: u16, from: usize, to: usize) {
+        if self.left.contains(&(slot, to)) {
+            self.returned.insert(slot);
+        }
+        self.left.insert((slot, from));
+    }
+
+    /// Forgets where slots were, because nothing is pending.
+    pub(super) fn forget_moves(&mut self) {
+        self.left.clear();
+        self.returned.clear();
+        self.asked.clear();
+    }
+
+    /// Returns whether a slot of this node is moving to another one.
+    pub(super) fn is_moving_from(&self, node: usize) -> bool {
+        self.moving.keys().any(|slot| self.owners[slot] == node)
+    }
+
     /// Kills a node. Another one gets its slots and its data.
     pub(super) fn kill(&mut self, node: usize, heir: usize) {
+        if !self.give_over(node, heir) {
+            return;
+        }
+        self.nodes[node].is_dead = true;
+        for connection in self.connections.iter_mut().filter(|connection| connection.node == node) {
+            connection.is_live = false;
+            connection.to_node.clear();
+        }
+        self.live.retain(|_, connection| self.connections[*connection].is_live);
+    }
+
+    /// Gives the slots and the data of a node to another one. Returns whether that is possible.
+    pub(super) fn give_over(&mut self, node: usize, heir: usize) -> bool {
         let lost: Vec<u16> =
             self.owners.iter().filter(|(_, owner)| **owner == node).map(|(slot, _)| *slot).collect();
         // A node that dies with keys that it has just got would lose them.
         let gets_keys = self.moving.values().any(|moving| moving.to == node);
-        if gets_keys || lost.iter().any(|slot| self.left.contains(&(*slot, heir))) {
-            return;
+        if gets_keys || !lost.iter().all(|slot| self.may_go(*slot, heir)) {
+            return false;
         }
-        self.left.extend(lost.iter().map(|slot| (*slot, node)));
-        self.nodes[node].is_dead = true;
+        lost.iter().for_each(|slot| self.leave(*slot, node, heir));
         let over = |(slot, moving): (&u16, &Move)| self.owners[slot] == node || moving.to == node;
         let over: Vec<(u16, usize)> = self
             .moving
@@ -275,21 +363,24 @@ impl World {
         self.moving.retain(|slot, moving| !over.contains(&(*slot, moving.to)));
         // An ASK that is on its way would be followed.
         self.left.extend(over);
-        for connection in self.connections.iter_mut().filter(|connection| connection.node == node) {
-            connection.is_live = false;
-            connection.to_node.clear();
-        }
-        self.live.retain(|_, connection| self.connections[*connection].is_live);
         self.owners.values_mut().filter(|owner| **owner == node).for_each(|owner| *owner = heir);
         // A move that was under way is over, and all keys of its slot are at the owner.
         for node in 0..self.nodes.len() {
+            if !self.nodes[node].stale.is_empty() {
+                continue;
+            }
             for (key, list) in std::mem::take(&mut self.nodes[node].lists) {
                 let slot = slot_of(&key);
                 let place = if self.moving.contains_key(&slot) { node } else { self.owners[&slot] };
                 self.nodes[place].lists.entry(key).or_default().extend(list);
             }
         }
+        true
     }
+}
+
+fn id_of(args: &[Vec<u8>]) -> u64 {
+    String::from_utf8_lossy(&args[2]).parse().expect("a number")
 }
 
 fn keys(args: &[Vec<u8>]) -> &[Vec<u8>] {
