@@ -62,6 +62,8 @@ pub(crate) struct About {
     pub(crate) moved: HashMap<u16, Moved>,
     /// The nodes that refused a connection, lost it, or do not answer, each with the first hint about it.
     pub(crate) failing: Vec<(NodeIndex, Hint)>,
+    /// The nodes that must be asked which of their slots are moving.
+    pub(crate) asked: Vec<NodeIndex>,
 }
 
 /// Some hints about one upstream, without an order.
@@ -103,6 +105,17 @@ impl Hints {
             about.failing.push((node, hint));
         }
         self.give(hint);
+    }
+
+    /// Demands that a node of a cluster is asked about its slots.
+    pub(crate) fn give_asked(&self, node: NodeIndex) {
+        if let Ok(mut about) = self.about.try_lock()
+            && about.asked.len() < MAX_KEPT
+            && !about.asked.contains(&node)
+        {
+            about.asked.push(node);
+        }
+        self.give(Hint::Unknown);
     }
 
     /// Takes the hints that were given since the last call, at least one. Dropped before that, nothing is lost.
@@ -186,7 +199,9 @@ mod tests {
         for node in map.nodes().iter().chain(map.nodes()) {
             hints.give_about(node.index(), Hint::Silent);
         }
+        (0..2).for_each(|_| map.nodes().iter().for_each(|node| hints.give_asked(node.index())));
         let given = hints.taken().await;
+        assert_eq!(given.about.asked.len(), MAX_KEPT);
         assert!(given.has(Hint::Moved) && given.has(Hint::Silent) && !given.has(Hint::Clusterdown));
         assert_eq!((given.about.moved.len(), given.about.failing.len()), (MAX_KEPT, MAX_KEPT));
         assert!(given.about.moved.values().all(|moved| moved.to == to(7002)), "the newest one counts");

@@ -4,11 +4,13 @@
 //! ```text
 //!   hints, answers ──► Survey ──► map ───┐
 //!   answers, probes ─► Health ──► down ──┼──► Follower ──► ClusterView
+//!                FormerPlaces ──► silent ┤
 //!   lookups ─────────► Names ──► sockets ┘
 //! ```
 
 pub(crate) mod facts;
 pub(crate) mod follow;
+pub(crate) mod former;
 pub(crate) mod health;
 pub(crate) mod names;
 pub(crate) mod survey;

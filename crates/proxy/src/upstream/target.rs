@@ -151,6 +151,11 @@ impl Target {
         self.hints.give(hint);
     }
 
+    /// Demands that a node of a cluster is asked about its slots.
+    pub(crate) fn hint_asked(&self, node: NodeIndex) {
+        self.hints.give_asked(node);
+    }
+
     /// Tells the watcher of a cluster that a slot has another owner.
     pub(crate) fn hint_moved(&self, moved: Moved) {
         self.hints.give_moved(moved);

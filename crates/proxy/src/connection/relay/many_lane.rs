@@ -91,7 +91,21 @@ impl ManyLane {
         self.view = Some(view.number());
         let nodes = cluster.map().nodes().iter().map(Node::index);
         let down: Vec<NodeIndex> = nodes.filter(|node| cluster.is_down(*node)).collect();
-        self.router.set_map(cluster.map(), &down, self.resources.clock.latest());
+        let now = self.resources.clock.latest();
+        self.router.set_map(cluster.map(), &down, now);
+        for socket in &mut self.sockets {
+            let (Some(leg), Some(peer)) = (socket.leg(), socket.peer_address()) else { continue };
+            let Some(node) = self.router.node_of(leg) else { continue };
+            let is_at = cluster.may_be_at(node, peer);
+            if !is_at {
+                self.router.leave(leg, now);
+            }
+            let is_silent = cluster.is_silent(node, peer) || (is_at && cluster.is_down(node));
+            if is_silent && self.router.is_left(leg) {
+                socket.drain(&self.resources.pool);
+                self.router.cut_off(leg);
+            }
+        }
     }
 
     /// Does everything that needs no bytes of the client: dials, writes to the legs, and looks at idle ones.
@@ -242,6 +256,8 @@ impl ManyLane {
                 Some((leg, Ok(()))) => {
                     self.target.counts.connection(UpstreamState::Used, 1);
                     self.router.connected(leg, now);
+                    // The node may have got another address meanwhile.
+                    self.view = None;
                 }
                 Some((leg, Err(error))) => {
                     tracing::debug!(upstream = %self.target.upstream.name(), %error, "cannot reach a node");
@@ -423,6 +439,9 @@ impl ManyLane {
             if let Some(node) = node {
                 self.target.hint_about(node, hint);
             }
+        }
+        if let Some(node) = hints.asked {
+            self.target.hint_asked(node);
         }
         if hints.unknown {
             self.target.hint(Hint::Unknown);

@@ -124,7 +124,7 @@ impl Watch {
             News::Probed { node, address, result } => {
                 self.said.probed(&address, result.as_ref().err());
                 self.reached(&address, result.as_ref().err().map(Fault::kind));
-                if self.follower.probed(&node, result.is_ok(), now) {
+                if self.follower.probed(&node, &address, result.is_ok(), now) {
                     self.said.is_up(&address);
                 }
             }

@@ -9,6 +9,7 @@ use portcullis_session::cluster::{Answer, Map, Node};
 use tokio::time::Instant;
 
 use super::facts::{NodeFacts, ranges, role_word};
+use super::former::FormerPlaces;
 use super::health::{Health, NodeHealth};
 use super::names::Names;
 use super::survey::{Asked, Outcome, Survey, address_of, reachable};
@@ -21,6 +22,7 @@ pub(crate) struct Follower {
     cluster: Arc<Cluster>,
     survey: Survey,
     health: Health,
+    former: FormerPlaces,
     names: Names,
     /// The time for a connection and for an answer.
     limit: Duration,
@@ -80,6 +82,7 @@ impl Follower {
             cluster: Arc::clone(cluster),
             survey: Survey::new(cluster, map, now),
             health: Health::new(now),
+            former: FormerPlaces::default(),
             names: Names::new(every),
             limit,
             is_changed: false,
@@ -98,7 +101,7 @@ impl Follower {
         let survey = self.survey.due(self.limit);
         // Without a map there is no node to probe.
         let health = self.survey.map().map(|_| self.health.next());
-        [health, self.names.next()].into_iter().flatten().fold(survey, Instant::min)
+        [health, self.former.next(), self.names.next()].into_iter().flatten().fold(survey, Instant::min)
     }
 
     /// Takes hints of sessions and health checks.
@@ -133,11 +136,24 @@ impl Follower {
             Said::Useless | Said::Nothing => None,
         };
         self.survey.answered(round, index, answer);
-        asked.node.as_ref().is_some_and(|node| self.probed(node, !is_silent, now))
+        if !is_silent {
+            self.former.answers(&asked.address);
+        }
+        asked.node.as_ref().is_some_and(|node| self.is_well(node, !is_silent, now))
     }
 
-    /// Takes the result of a probe. Returns whether the node was down, and is not any more.
-    pub(crate) fn probed(&mut self, node: &str, answers: bool, now: Instant) -> bool {
+    /// Takes the result of a probe at an address of a node. Returns whether the node was down, and is not any more.
+    pub(crate) fn probed(&mut self, node: &str, address: &Address, answers: bool, now: Instant) -> bool {
+        if answers {
+            self.former.answers(address);
+        }
+        let of_map = self.survey.map().and_then(|map| map.with_id(node));
+        let is_former = of_map.is_some_and(|node| reachable(&self.cluster, node) != *address);
+        !is_former && self.is_well(node, answers, now)
+    }
+
+    /// Records whether a node answers. Returns whether it was down, and is not any more.
+    fn is_well(&mut self, node: &str, answers: bool, now: Instant) -> bool {
         // The node may have left the cluster since it was asked.
         if self.survey.map().is_none_or(|map| map.with_id(node).is_none()) {
             return false;
@@ -163,14 +179,14 @@ impl Follower {
             self.is_changed = true;
             self.survey.soon(now);
         }
+        self.is_changed |= self.former.tick(now);
         let condition = self.survey.condition();
+        let before = self.survey.map().cloned();
         work.outcome = self.survey.end(self.limit, self.health.has_failing(), now);
         self.is_changed |= self.survey.condition() != condition;
         if let Some(Outcome::Changed) = work.outcome {
             self.is_changed = true;
-            if let Some(map) = self.survey.map() {
-                self.health.retain(|node| map.with_id(node).is_some());
-            }
+            self.follow_places(before.as_deref(), now);
             self.follow_names(now);
         }
         let health = &self.health;
@@ -184,8 +200,19 @@ impl Follower {
         work
     }
 
+    /// Forgets the health of nodes that are gone, and watches the places that nodes have lost.
+    fn follow_places(&mut self, before: Option<&Map>, now: Instant) {
+        let Some(map) = self.survey.map() else { return };
+        self.health.retain(|node| map.with_id(node).is_some());
+        let Some(before) = before else { return };
+        let mut former = std::mem::take(&mut self.former);
+        former.replaced(before, map, |node| (reachable(&self.cluster, node), self.place(node)), now);
+        self.former = former;
+    }
+
     fn due_probes(&mut self, now: Instant) -> Vec<Probe> {
-        let Some(map) = self.survey.map() else { return Vec::new() };
+        let former = self.former.due(now);
+        let Some(map) = self.survey.map() else { return former };
         let nodes: Vec<&str> = map.nodes().iter().map(Node::id).collect();
         let due = self.health.due(&nodes, now);
         let probe = |id: &&str| {
@@ -193,7 +220,7 @@ impl Follower {
             let (address, place) = (reachable(&self.cluster, node), self.place(node));
             Some(Probe { node: (*id).into(), address, place })
         };
-        due.iter().filter_map(probe).collect()
+        due.iter().filter_map(probe).chain(former).collect()
     }
 
     /// Returns the place of a node that is asked.
@@ -213,7 +240,8 @@ impl Follower {
             place: self.place(node),
             is_down: self.health.of(node.id()) == NodeHealth::Down,
         };
-        Some(ClusterView::new(Arc::clone(map), self.survey.condition(), state))
+        let view = ClusterView::new(Arc::clone(map), self.survey.condition(), state);
+        Some(view.with_silent(self.former.silent()))
     }
 
     /// Returns the nodes as operators see them. `link` returns the state of the connection to an address.

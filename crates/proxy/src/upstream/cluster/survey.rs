@@ -15,7 +15,9 @@ use std::time::Duration;
 
 use portcullis_config::{Address, Cluster};
 use portcullis_session::Tick;
-use portcullis_session::cluster::{Answer, Choice, Chooser, Endpoint, Heard, Kept, Map, Node, Role};
+use portcullis_session::cluster::{
+    Answer, Choice, Chooser, Endpoint, Heard, Kept, Map, Node, NodeIndex, Role,
+};
 use tokio::time::Instant;
 
 use crate::process::hints::{Given, Hint, Moved};
@@ -89,6 +91,8 @@ pub(crate) struct Survey {
     silent: u32,
     /// The newest MOVED of each slot that the map does not explain yet, and when it was read.
     moved: HashMap<u16, (Moved, Instant)>,
+    /// The nodes that sessions want to be asked in the next round.
+    wanted: Vec<NodeIndex>,
     /// The time until which another hint counts.
     open_until: Option<Instant>,
     round: Round,
@@ -124,6 +128,7 @@ impl Survey {
             condition: Condition::Silent,
             silent: 0,
             moved: HashMap::new(),
+            wanted: Vec::new(),
             open_until: None,
             round: Round::default(),
             next: now,
@@ -147,6 +152,9 @@ impl Survey {
         for (slot, moved) in &given.about.moved {
             self.moved.insert(*slot, (moved.clone(), now));
         }
+        let wanted = given.about.asked.iter().filter(|node| !self.wanted.contains(node));
+        let wanted: Vec<NodeIndex> = wanted.copied().collect();
+        self.wanted.extend(wanted);
         let others = [Hint::Unknown, Hint::Moved, Hint::Clusterdown, Hint::Refused, Hint::Silent];
         if others.into_iter().any(|hint| given.has(hint)) {
             self.open_until = Some(now + OPEN);
@@ -181,6 +189,10 @@ impl Survey {
             return None;
         }
         let asked = self.choose_nodes(is_well);
+        self.wanted.retain(|wanted| {
+            let id = self.map.as_ref().and_then(|map| map.node(*wanted)).map(Node::id);
+            id.is_some_and(|id| !asked.iter().any(|asked| asked.node.as_deref() == Some(id)))
+        });
         self.turn = self.turn.wrapping_add(1);
         self.round = Round {
             number: self.round.number + 1,
@@ -253,7 +265,8 @@ impl Survey {
         };
         let others = rotated(Role::Master).into_iter().chain(rotated(Role::Replica));
         let mut asked: Vec<Asked> = Vec::new();
-        for node in redirects.flatten().chain(others.filter(|node| is_well(node))) {
+        let wanted = self.wanted.iter().filter_map(|node| map.node(*node));
+        for node in wanted.chain(redirects.flatten()).chain(others.filter(|node| is_well(node))) {
             if asked.len() >= ASKED {
                 break;
             }

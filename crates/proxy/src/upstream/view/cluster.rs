@@ -14,6 +14,8 @@ pub(crate) struct ClusterView {
     /// In the order of the map's nodes.
     nodes: Box<[NodeState]>,
     condition: Condition,
+    /// The nodes that have lost a place and are silent there, with its sockets.
+    silent: Box<[(NodeIndex, Sockets)]>,
 }
 
 /// A node, besides what the map has of it.
@@ -40,7 +42,12 @@ impl ClusterView {
     /// Puts a map and the states of its nodes together. `state` is called for each node of the map.
     pub(crate) fn new(map: Arc<Map>, condition: Condition, state: impl FnMut(&Node) -> NodeState) -> Self {
         let nodes = map.nodes().iter().map(state).collect();
-        Self { map, nodes, condition }
+        Self { map, nodes, condition, silent: Box::default() }
+    }
+
+    /// Returns the view with these nodes, which have lost a place and are silent there.
+    pub(crate) fn with_silent(self, silent: impl Iterator<Item = (NodeIndex, Sockets)>) -> Self {
+        Self { silent: silent.collect(), ..self }
     }
 
     /// The owner of each slot.
@@ -63,6 +70,21 @@ impl ClusterView {
         self.state(node).is_some_and(|state| state.is_down)
     }
 
+    /// Returns whether a node that has lost its place at this socket does not answer there.
+    pub(crate) fn is_silent(&self, node: NodeIndex, socket: SocketAddr) -> bool {
+        let is_here = |sockets: &Sockets| matches!(sockets, Sockets::Tcp(known) if known.contains(&socket));
+        self.silent.iter().any(|(known, sockets)| *known == node && is_here(sockets))
+    }
+
+    /// Returns whether a node may have this socket: it does, or its name has not been looked up.
+    pub(crate) fn may_be_at(&self, node: NodeIndex, socket: SocketAddr) -> bool {
+        self.place(node).is_some_and(|place| match &place.sockets {
+            Sockets::Tcp(sockets) => sockets.iter().any(|known| is_same_server(*known, socket)),
+            Sockets::Unknown | Sockets::Unresolved(_) => true,
+            Sockets::Unix(_) => false,
+        })
+    }
+
     /// Returns whether a node has this socket.
     pub(super) fn has(&self, socket: SocketAddr) -> bool {
         self.nodes.iter().any(|node| match &node.place.sockets {
@@ -80,7 +102,10 @@ impl ClusterView {
 /// Views are equal if they have the same map, not only one with the same owners.
 impl PartialEq for ClusterView {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.map, &other.map) && self.nodes == other.nodes && self.condition == other.condition
+        Arc::ptr_eq(&self.map, &other.map)
+            && self.nodes == other.nodes
+            && self.condition == other.condition
+            && self.silent == other.silent
     }
 }
 

@@ -1,8 +1,9 @@
 //! The socket of one leg, and the bytes that were read from it.
 
 use std::io::IoSlice;
+use std::net::SocketAddr;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use portcullis_session::cluster::LegIndex;
 
@@ -26,6 +27,8 @@ enum State {
     None,
     Dialling(LegIndex, Dial),
     Open(LegIndex, Stream),
+    /// The connection was closed here. What it had sent is in the buffer.
+    Drained(LegIndex),
 }
 
 /// The outcome of one read.
@@ -72,7 +75,7 @@ impl LegSocket {
     /// Returns the leg that has the connection, if it is open.
     pub(super) const fn leg(&self) -> Option<LegIndex> {
         match &self.state {
-            State::Open(leg, _) => Some(*leg),
+            State::Open(leg, _) | State::Drained(leg) => Some(*leg),
             State::None | State::Dialling(..) => None,
         }
     }
@@ -86,9 +89,32 @@ impl LegSocket {
         self.input.consume(len);
     }
 
+    /// Returns the address of the node, if the connection is open.
+    pub(super) fn peer_address(&self) -> Option<SocketAddr> {
+        match &self.state {
+            State::Open(_, stream) => stream.peer_address(),
+            State::None | State::Dialling(..) | State::Drained(_) => None,
+        }
+    }
+
+    /// Closes the connection. What the node has sent before can still be read, up to one buffer of it.
+    pub(super) fn drain(&mut self, pool: &BufferPool) {
+        let mut cx = Context::from_waker(Waker::noop());
+        while !self.input.is_full()
+            && self.poll_fill(&mut cx, self.input.bytes().len() + 1, pool) == Fill::Some
+        {}
+        if let State::Open(leg, _) = self.state {
+            self.state = State::Drained(leg);
+        }
+    }
+
     /// Reads once, with room for `total` unread bytes.
     pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>, total: usize, pool: &BufferPool) -> Fill {
-        let State::Open(_, stream) = &mut self.state else { return Fill::Nothing };
+        let stream = match &mut self.state {
+            State::Open(_, stream) => stream,
+            State::Drained(_) => return Fill::Ended,
+            State::None | State::Dialling(..) => return Fill::Nothing,
+        };
         match stream.poll_readable(cx) {
             Poll::Pending => return Fill::Nothing,
             Poll::Ready(Err(_)) => return Fill::Ended,
@@ -113,14 +139,14 @@ impl LegSocket {
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
         match &mut self.state {
             State::Open(_, stream) => stream.poll_write(cx, &[IoSlice::new(bytes)]),
-            State::None | State::Dialling(..) => Poll::Pending,
+            State::None | State::Dialling(..) | State::Drained(_) => Poll::Pending,
         }
     }
 
     /// Closes the connection, or gives the dial up. Returns whether the connection was open.
     pub(super) fn close(&mut self, pool: &BufferPool) -> bool {
         self.input.release(pool);
-        matches!(std::mem::take(&mut self.state), State::Open(..))
+        matches!(std::mem::take(&mut self.state), State::Open(..) | State::Drained(_))
     }
 
     /// Gives back the memory that is not needed while no bytes move.
@@ -135,7 +161,7 @@ impl LegSocket {
     pub(super) fn held_by_tls(&self) -> usize {
         match &self.state {
             State::Open(_, stream) => stream.held(),
-            State::None | State::Dialling(..) => 0,
+            State::None | State::Dialling(..) | State::Drained(_) => 0,
         }
     }
 }

@@ -125,7 +125,7 @@ fn a_node_that_refuses_a_session_is_probed_and_then_down() {
     scene.now += Duration::from_secs(1);
     assert_eq!(scene.follower.proceed(scene.now).down, [Box::from(ID)]);
     assert_eq!(scene.is_down(), Some(true));
-    assert!(scene.follower.probed(ID, true, scene.now));
+    assert!(scene.follower.probed(ID, &address("192.0.2.1:7000"), true, scene.now));
     assert_eq!(scene.is_down(), Some(false));
     let view = {
         scene.follower.is_changed = true;
@@ -160,11 +160,35 @@ fn the_watcher_never_spins() {
     follower.proceed(later);
     assert!(follower.next() > later, "without a map");
     let mut scene = Scene::new(&["192.0.2.1:7000"], "", answer("192.0.2.1:7000", ""));
-    scene.follower.probed("a node that has left", false, scene.now);
+    scene.follower.probed("a node that has left", &address("192.0.2.8:7000"), false, scene.now);
     for _ in 0..3 {
         scene.now += EVERY;
         scene.follower.proceed(scene.now);
         assert!(scene.follower.next() > scene.now);
-        scene.follower.probed(ID, false, scene.now);
+        scene.follower.probed(ID, &address("192.0.2.1:7000"), false, scene.now);
     }
+}
+
+/// Sessions may still have connections to the place that the node has lost.
+#[test]
+fn a_place_that_a_node_has_lost_is_probed_and_then_silent() {
+    let mut scene = Scene::new(&["192.0.2.1:7000"], "", answer("192.0.2.1:7000", ""));
+    let index = scene.follower.map().and_then(|map| map.with_id(ID)).expect("the node").index();
+    scene.now += EVERY;
+    let work = scene.follower.proceed(scene.now);
+    for (place, (asked, _)) in work.ask.iter().enumerate() {
+        let said = Said::Answer(Box::new(answer("192.0.2.9:7000", "")));
+        scene.follower.answered((work.round, place), asked, said, scene.now);
+    }
+    let probe = scene.follower.proceed(scene.now).probe;
+    assert!(probe.iter().any(|probe| probe.address == address("192.0.2.1:7000")), "{probe:?}");
+    let socket = "192.0.2.1:7000".parse().expect("a socket");
+    let is_silent = |view: &ClusterView| view.is_silent(index, socket);
+    assert!(!is_silent(&scene.follower.take_view().expect("a view")));
+    scene.follower.probed(ID, &address("192.0.2.9:7000"), true, scene.now);
+    scene.now += Duration::from_millis(250);
+    scene.follower.proceed(scene.now);
+    let view = scene.follower.take_view().expect("a view");
+    assert!(is_silent(&view) && !view.is_down(index), "it answers at the other place");
+    assert!(!view.is_silent(index, "192.0.2.9:7000".parse().expect("a socket")));
 }
