@@ -7,6 +7,7 @@ mod locks;
 mod logins;
 mod lying;
 mod memory;
+mod places;
 mod pubsub;
 mod redis_rs;
 mod scripted;

@@ -27,8 +27,8 @@ pub(crate) struct ListenerView {
 /// The changes of another configuration that affect the sessions of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Change {
-    /// Whether `auth` changed, or the listener now has TLS and had none. The sessions were admitted under terms that
-    /// no longer apply.
+    /// Whether `auth` changed, the listener now has TLS and had none, or it has left a cluster. The sessions were
+    /// admitted under terms that no longer apply.
     pub terms: bool,
     /// Whether a time limit changed.
     pub deadlines: bool,
@@ -54,11 +54,14 @@ impl ListenerView {
         let next = listener.settings();
         let deadlines = Deadlines::of(next);
         self.output_buffer.set(next.limits().client_output_buffer());
-        self.target.replace(Rc::new(target));
+        let target = Rc::new(target);
+        let former = self.target.replace(Rc::clone(&target));
         let before = self.current.replace(Arc::clone(listener));
         let before = before.settings();
         Change {
-            terms: before.auth() != next.auth() || before.tls().is_none() && next.tls().is_some(),
+            terms: before.auth() != next.auth()
+                || before.tls().is_none() && next.tls().is_some()
+                || has_left_cluster(&former, &target),
             deadlines: self.deadlines.replace(deadlines) != deadlines,
         }
     }
@@ -93,4 +96,10 @@ impl ListenerView {
     pub(crate) fn target(&self) -> Rc<Target> {
         Rc::clone(&self.target.borrow())
     }
+}
+
+/// Returns whether the upstream was a cluster, and is another one or none now. The watcher of the former cluster has ended,
+/// so that the sessions would keep its last map.
+fn has_left_cluster(former: &Target, target: &Target) -> bool {
+    former.upstream.is_cluster() && !former.view.current().is_of(&target.upstream)
 }

@@ -7,7 +7,10 @@
 //!
 //! The order of replies still names the leg that redirected. An [`Ahead`] says that its next replies come from another.
 
-use super::commands::slot_of_one_key;
+use portcullis_resp::command::{Flags, keys};
+
+use super::class::Class;
+use super::commands::{slot_of, whole};
 use super::leg::{Leg, LegIndex};
 use super::order::Origin;
 use super::{Front, Kind, Router};
@@ -117,4 +120,15 @@ impl Router {
 fn first_line(bytes: &[u8]) -> Option<&[u8]> {
     let len = bytes.iter().take(MAX_LINE).position(|byte| *byte == b'\n')? + 1;
     bytes.get(..len).filter(|line| line.starts_with(b"-MOVED ") && line.ends_with(b"\r\n"))
+}
+
+/// Returns the slot of the key of a kept frame with one key, if its reply has no effect on the session.
+fn slot_of_one_key(frame: &[u8]) -> Option<u16> {
+    let command = whole(frame).filter(|command| Class::of(command.id) == Class::Keyed)?;
+    if command.id.info().flags.contains(Flags::BLOCKING) {
+        return None;
+    }
+    let mut n = 0;
+    keys::keys(command.id, &keys::Frame::new(frame, command.arguments), |_| n += 1).ok()?;
+    slot_of(frame).filter(|_| n == 1)
 }

@@ -579,19 +579,8 @@ pub(super) fn slot_of(frame: &[u8]) -> Option<u16> {
     }
 }
 
-/// Returns the slot of the key of a kept frame with one key, if its reply has no effect on the session.
-pub(super) fn slot_of_one_key(frame: &[u8]) -> Option<u16> {
-    let command = whole(frame).filter(|command| Class::of(command.id) == Class::Keyed)?;
-    if command.id.info().flags.contains(Flags::BLOCKING) {
-        return None;
-    }
-    let mut n = 0;
-    keys::keys(command.id, &keys::Frame::new(frame, command.arguments), |_| n += 1).ok()?;
-    slot_of(frame).filter(|_| n == 1)
-}
-
 /// Reads a kept frame.
-fn whole(frame: &[u8]) -> Option<Command<'_>> {
+pub(super) fn whole(frame: &[u8]) -> Option<Command<'_>> {
     let mut args = arguments(frame);
     let id = lookup(args.next()?)?;
     let arguments = u64::try_from(args.count() + 1).ok()?;
