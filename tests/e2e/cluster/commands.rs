@@ -89,7 +89,7 @@ fn commands_behind_one_that_is_waited_for_are_answered() {
     let gate = started(&cluster);
     for (first, reply) in [("HELLO 3", ""), ("BLPOP {b}list 0.2", "nil[]"), ("WATCH {b}key", "+OK")] {
         let mut client = gate.connect();
-        let commands = [first, "CLIENT SETINFO LIB-NAME x", "MGET {b}key {c}key", "CLIENT SETNAME me"];
+        let commands = [first, "CLIENT SETINFO LIB-NAME x", "MSETNX {b}key 1 {c}key 2", "CLIENT SETNAME me"];
         client.send_raw(&commands.iter().flat_map(|line| command(line)).collect::<Vec<u8>>());
         let found = client.recv().to_string();
         assert!(first.starts_with("HELLO") || found == reply, "{first}: {found}");
@@ -106,19 +106,84 @@ fn commands_that_no_single_node_can_run_are_refused() {
     let mut client = gate.connect();
     let crossslot = "-CROSSSLOT Keys in request don't hash to the same slot";
     for (command, reply) in [
-        ("MGET {b}1 {c}1", crossslot),
-        ("MSET {b}1 x {c}1 y", crossslot),
-        ("DEL {b}1 {c}1", crossslot),
+        ("MSETNX {b}1 x {c}1 y", crossslot),
+        ("RENAME {b}1 {c}1", crossslot),
         ("EVAL return(1) 2 {b}1 {c}1", crossslot),
         ("MONITOR", "-ERR portcullis: 'monitor' would concern one node of a cluster only"),
         ("CONFIG SET maxmemory 0", "-ERR portcullis: 'config set' would concern one node of a cluster only"),
-        ("DBSIZE", "-ERR portcullis: 'dbsize' concerns all nodes of a cluster, and is not supported yet"),
         ("SCAN 0", "-ERR portcullis: 'scan' concerns all nodes of a cluster, and is not supported yet"),
         ("CLIENT TRACKING on", "-ERR portcullis: 'client tracking' would concern one node of a cluster only"),
     ] {
         client.assert_reply(command, reply);
     }
     client.assert_reply("MGET {b}1 {b}2", "[nil nil]");
+}
+
+/// The replies of the nodes become the one that a single Redis would give.
+#[test]
+fn commands_of_several_nodes_have_one_reply() {
+    let cluster = Cluster::builder().without_replicas().start();
+    let gate = started(&cluster);
+    let mut client = gate.connect();
+    for (command, reply) in [
+        ("MSET {b}1 one {c}1 two {d}1 three {b}2 four", "+OK"),
+        ("MGET {d}1 {b}1 none {c}1 {b}2", "[\"three\" \"one\" nil \"two\" \"four\"]"),
+        ("DBSIZE", ":4"),
+        ("EXISTS {b}1 {c}1 {d}1 {d}1", ":4"),
+        ("TOUCH {b}1 {c}1 none", ":2"),
+        ("KEYS {d}*", "[\"{d}1\"]"),
+        ("UNLINK {b}1 {c}1", ":2"),
+        ("MSET {b}1 x {c}1", "-ERR wrong number of arguments for 'mset' command"),
+        ("SCRIPT EXISTS e0e1f9fabfc9d4800c877a703b823ac0578ff8db", "[:0]"),
+        ("SCRIPT LOAD return(1)", "\"930269f31393d0be681588b6ab08dccee7d6bb67\""),
+        ("PUBSUB NUMSUB channel", "[\"channel\" :0]"),
+        ("FLUSHALL", "+OK"),
+        ("DBSIZE", ":0"),
+        ("RANDOMKEY", "nil"),
+        ("MULTI", "+OK"),
+        (
+            "DBSIZE",
+            "-ERR portcullis: 'dbsize' concerns all nodes of a cluster, and a transaction runs at one",
+        ),
+        ("EXEC", "-EXECABORT Transaction discarded because of previous errors."),
+    ] {
+        client.assert_reply(command, reply);
+    }
+    client.call("HELLO 3");
+    client.assert_reply("MGET {b}1 {c}1", "[null null]");
+    client.assert_reply("RANDOMKEY", "null");
+}
+
+/// A command of many keys needs no more memory than the command itself and the parts under way.
+#[test]
+fn a_command_of_many_keys_is_bounded() {
+    const KEYS: usize = 50_000;
+    let cluster = Cluster::builder().without_replicas().start();
+    let gate = started(&cluster);
+    let mut client = gate.connect();
+    client.assert_reply("PING", "+PONG");
+    let before = gate.peak_memory();
+    let names: Vec<String> = (0..KEYS).map(|n| format!("key:{n}")).collect();
+    for name in ["MSET", "MGET", "DEL"] {
+        let mut words = vec![name.as_bytes()];
+        for key in &names {
+            words.push(key.as_bytes());
+            words.extend((name == "MSET").then_some(&b"v"[..]));
+        }
+        // The longest command that is held has 1 MiB.
+        let chunk = if name == "MSET" { 1 + KEYS } else { words.len() };
+        for part in words[1..].chunks(chunk - 1) {
+            client.send_args(&[&words[..1], part].concat());
+            let reply = client.recv().to_string();
+            match name {
+                "MSET" => assert_eq!(reply, "+OK"),
+                "MGET" => assert_eq!(reply.matches("\"v\"").count(), KEYS),
+                _ => assert_eq!(reply, format!(":{KEYS}")),
+            }
+        }
+    }
+    let grown = gate.peak_memory().saturating_sub(before);
+    assert!(grown < 8 << 20, "{grown} bytes");
 }
 
 #[test]

@@ -65,7 +65,7 @@ fn a_plain_client() {
     })
     .expect("a transaction");
     assert_eq!((runs, value), (2, (12,)));
-    let mixed: RedisResult<Value> = cmd("MGET").arg("a").arg("b").query(&mut client);
+    let mixed: RedisResult<Value> = cmd("MSETNX").arg("a").arg(1).arg("b").arg(2).query(&mut client);
     assert_eq!(mixed.expect_err("two slots").code(), Some("CROSSSLOT"));
 }
 

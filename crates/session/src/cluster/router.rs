@@ -40,9 +40,11 @@ mod ahead;
 mod class;
 mod commands;
 mod connection;
+mod destination;
 mod ends;
 mod hints;
 mod identity;
+mod joins;
 mod kept;
 mod leg;
 mod legs;
@@ -65,6 +67,7 @@ use self::ahead::Ahead;
 use self::commands::Incoming;
 pub use self::hints::Hints;
 use self::identity::{Identity, Login};
+use self::joins::Joins;
 pub use self::leg::LegIndex;
 use self::leg::{Broken, Leg, LegState};
 use self::legs::Legs;
@@ -109,6 +112,7 @@ pub struct Router {
     apart: VecDeque<Apart>,
     /// The commands that were sent again before their turn.
     ahead: Vec<Ahead>,
+    joins: Joins,
     front: Front,
     /// The time of the last change of the front.
     front_since: Tick,
@@ -165,6 +169,10 @@ enum Kind {
     Exec,
     /// The DISCARD in place of an EXEC that cannot succeed.
     SpoiltExec,
+    /// A part of a command, whose reply is joined with those of the other parts.
+    Part,
+    /// A part that was not sent. Its error is the oldest of the router's own replies.
+    FailedPart,
     Login,
 }
 
@@ -227,6 +235,7 @@ impl Router {
             own: VecDeque::new(),
             apart: VecDeque::new(),
             ahead: Vec::new(),
+            joins: Joins::default(),
             front: Front::Ordered,
             front_since: Tick::default(),
             is_slow_told: false,
@@ -293,10 +302,11 @@ impl Router {
         if self.subscriptions.are_passing() {
             return Turn::None;
         }
-        if self.waits.passing.is_none() && self.subscriptions.have_bytes() {
+        if self.waits.passing.is_none() && !self.joins.is_inside() && self.subscriptions.have_bytes() {
             return Turn::Own;
         }
         let leg = match (&self.front, self.order.front()) {
+            _ if self.joins.is_ready() => return Turn::Own,
             (_, None) => return Turn::None,
             (Front::Own(_), _) | (Front::Ordered, Some((Origin::Own, _))) => return Turn::Own,
             (Front::Again(again), _) => match again.step {
@@ -304,7 +314,10 @@ impl Router {
                 Step::Waits(..) => None,
             },
             (Front::Ordered, Some((Origin::Leg(leg), _))) => Some(self.ahead_of(leg)),
-            (Front::Ordered, Some((Origin::Apart, _))) => self.apart.front().map(|apart| apart.leg),
+            (Front::Ordered, Some((Origin::Apart, _))) => match self.apart.front() {
+                Some(Apart { kind: Kind::FailedPart, .. }) => return Turn::Own,
+                apart => apart.map(|apart| apart.leg),
+            },
         };
         let Some(leg) = leg else { return Turn::None };
         match self.legs.get(leg).map(|leg| &leg.state) {
@@ -317,13 +330,21 @@ impl Router {
     /// Appends the router's own replies that are next in order, until `out` holds `up_to` bytes.
     pub fn take_own(&mut self, out: &mut Vec<u8>, up_to: usize, now: Tick) {
         while out.len() < up_to && self.turn() == Turn::Own {
-            if self.waits.passing.is_none() && self.subscriptions.have_bytes() {
+            if self.waits.passing.is_none() && !self.joins.is_inside() && self.subscriptions.have_bytes() {
                 self.subscriptions.take_bytes(out);
+                continue;
+            }
+            if self.joins.is_ready() {
+                self.joins.take_ready(out, up_to - out.len());
                 continue;
             }
             if self.waits.passing.is_some() {
                 // After a part of a reply, an error would be read as a part of that reply.
                 return self.end(Ended::Lost);
+            }
+            if self.is_part() {
+                self.take_own_part(now);
+                continue;
             }
             match &self.front {
                 Front::Own(reply) => out.extend_from_slice(reply),
@@ -347,12 +368,13 @@ impl Router {
 
     /// Returns whether every command was answered.
     pub fn is_settled(&self) -> bool {
-        self.order.is_empty() && self.subscriptions.are_quiet()
+        self.order.is_empty() && self.subscriptions.are_quiet() && self.joins.is_settled()
     }
 
     /// Returns why the session is over. The client has got every reply that it can get.
     pub fn ended(&self) -> Option<Ended> {
-        self.ended.filter(|_| self.order.is_empty() && !self.subscriptions.have_more())
+        let has_all = !self.subscriptions.have_more() && !self.joins.is_ready();
+        self.ended.filter(|_| self.order.is_empty() && has_all)
     }
 
     /// Takes the news for the watcher of the cluster.
@@ -373,6 +395,7 @@ impl Router {
             + front
             + self.apart.capacity() * size_of::<Apart>()
             + self.ahead.capacity() * size_of::<Ahead>()
+            + self.joins.held()
             + self.incoming.held()
             + self.identity.held()
             + self.transaction.held()

@@ -69,7 +69,8 @@ impl Router {
     pub(super) fn send_ahead(&mut self, index: LegIndex, kind: Kind, lines: &[u8], now: Tick) -> usize {
         let is_first = matches!(self.front, Front::Ordered)
             && matches!(self.order.front(), Some((Origin::Leg(leg), _)) if leg == index);
-        if kind != Kind::Plain || !is_first {
+        // The replies of parts are not counted with the others of their leg.
+        if kind != Kind::Plain || !is_first || self.joins.have_parts() {
             return 0;
         }
         let leg = self.legs.get(index).filter(|leg| !leg.is_bound());

@@ -28,10 +28,45 @@ pub(super) enum Class {
     Discard,
     Watch,
     Unwatch,
+    /// All masters. Their replies become one.
+    AllMasters(Joined),
     /// A command that subscribes or unsubscribes.
     Subscription(Verb),
     /// Refused.
     Refused(Refusal),
+}
+
+/// The way in which the replies of all masters become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Joined {
+    /// The numbers are added.
+    Total,
+    /// All must be equal.
+    Same,
+    /// The least of each element.
+    Least,
+    /// All elements.
+    Union,
+    /// Numbers by name, which are added.
+    Counts,
+    /// One that is not null.
+    One,
+}
+
+impl Joined {
+    /// Returns the way for a command that all masters run. `None`: the command is none of these.
+    fn of(command: CommandId) -> Option<Self> {
+        Some(match command {
+            id::DBSIZE | id::PUBSUB_NUMPAT => Self::Total,
+            id::FLUSHALL | id::FLUSHDB | id::SCRIPT_LOAD | id::SCRIPT_FLUSH => Self::Same,
+            id::FUNCTION_LOAD | id::FUNCTION_DELETE | id::FUNCTION_FLUSH | id::FUNCTION_RESTORE => Self::Same,
+            id::SCRIPT_EXISTS => Self::Least,
+            id::KEYS | id::PUBSUB_CHANNELS | id::PUBSUB_SHARDCHANNELS => Self::Union,
+            id::PUBSUB_NUMSUB | id::PUBSUB_SHARDNUMSUB => Self::Counts,
+            id::RANDOMKEY => Self::One,
+            _ => return None,
+        })
+    }
 }
 
 /// The reason why a command is refused on a cluster.
@@ -41,6 +76,8 @@ pub(super) enum Refusal {
     OneNode,
     /// It concerns all nodes, and the router cannot join their answers yet.
     AllNodes,
+    /// It concerns all nodes, and a transaction runs at one.
+    InTransaction,
     /// The position of its keys is not known.
     Unknown,
 }
@@ -53,6 +90,9 @@ impl Refusal {
             Self::OneNode => format!("-ERR portcullis: '{name}' would concern one node of a cluster only\r\n"),
             Self::AllNodes => {
                 format!("-ERR portcullis: '{name}' concerns all nodes of a cluster, and is not supported yet\r\n")
+            }
+            Self::InTransaction => {
+                format!("-ERR portcullis: '{name}' concerns all nodes of a cluster, and a transaction runs at one\r\n")
             }
             Self::Unknown => format!(
                 "-ERR portcullis: the keys of '{name}' are not known, so it cannot be sent to a node of a cluster\r\n"
@@ -84,9 +124,10 @@ impl Class {
             id::EVAL | id::EVALSHA | id::EVAL_RO | id::EVALSHA_RO | id::FCALL | id::FCALL_RO => Self::Script,
             id::READONLY | id::READWRITE | id::ASKING => Self::Connection,
             id::MIGRATE | id::MOVE => Self::Refused(Refusal::OneNode),
+            id::SCAN | id::WAIT | id::WAITAOF => Self::Refused(Refusal::AllNodes),
             _ if is_of_any_node(command) => Self::Any,
             _ if command.top() == id::CLIENT => Self::Connection,
-            _ if is_of_all_nodes(command) => Self::Refused(Refusal::AllNodes),
+            _ if let Some(joined) = Joined::of(command) => Self::AllMasters(joined),
             _ => match Verb::of(command) {
                 Some(verb) => Self::Subscription(verb),
                 None if has_keys(command) => Self::Keyed,
@@ -120,14 +161,6 @@ fn is_of_any_node(command: CommandId) -> bool {
     asks.contains(&command) || command.top() == id::COMMAND || command.name().ends_with("|help")
 }
 
-/// Returns whether the answer must be made of the answers of several nodes.
-fn is_of_all_nodes(command: CommandId) -> bool {
-    let alone =
-        [id::DBSIZE, id::KEYS, id::FLUSHALL, id::FLUSHDB, id::SCAN, id::RANDOMKEY, id::WAIT, id::WAITAOF];
-    let containers = [id::SCRIPT, id::FUNCTION, id::PUBSUB];
-    alone.contains(&command) || containers.contains(&command.top())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -143,11 +176,14 @@ mod tests {
         for command in [id::PING, id::INFO, id::COMMAND_DOCS, id::OBJECT_HELP, id::FUNCTION_HELP] {
             assert_eq!(of(command), Class::Any, "{}", command.name());
         }
-        for command in [id::DBSIZE, id::SCAN, id::SCRIPT_LOAD, id::PUBSUB_NUMSUB, id::WAIT] {
+        for command in [id::DBSIZE, id::SCRIPT_LOAD, id::PUBSUB_NUMSUB, id::KEYS] {
+            assert!(matches!(of(command), Class::AllMasters(_)), "{}", command.name());
+        }
+        for command in [id::SCAN, id::WAIT, id::WAITAOF] {
             assert_eq!(of(command), Class::Refused(Refusal::AllNodes), "{}", command.name());
         }
         for command in
-            [id::MONITOR, id::CONFIG_SET, id::SHUTDOWN, id::MIGRATE, id::SYNC, id::SWAPDB, id::MOVE]
+            [id::MONITOR, id::CONFIG_SET, id::SHUTDOWN, id::MIGRATE, id::SYNC, id::SWAPDB, id::SCRIPT_KILL]
         {
             assert_eq!(of(command), Class::Refused(Refusal::OneNode), "{}", command.name());
         }
@@ -159,8 +195,6 @@ mod tests {
     fn texts_of_refusals() {
         let line = Refusal::OneNode.line("monitor");
         assert_eq!(line, b"-ERR portcullis: 'monitor' would concern one node of a cluster only\r\n");
-        assert!(
-            Refusal::AllNodes.line("script|load").starts_with(b"-ERR portcullis: 'script load' concerns")
-        );
+        assert!(Refusal::AllNodes.line("scan").starts_with(b"-ERR portcullis: 'scan' concerns"));
     }
 }

@@ -9,13 +9,13 @@ use portcullis_resp::scan::{Request, RequestScanner, Span, arguments};
 use portcullis_resp::slot::slot;
 
 use super::class::{Class, Refusal};
-use super::ends::unavailable;
+use super::destination::Placed;
+use super::joins::Sum;
 use super::kept::MAX_FRAME;
 use super::leg::LegIndex;
 use super::order::Origin;
-use super::{Apart, Ended, Front, Kind, MAX_OUT_OF_TURN, PATIENCE, Router, SILENCE};
-use crate::cluster::{CommandSlot, NodeIndex};
-use crate::link::Unavailable;
+use super::{Apart, Ended, Front, Kind, MAX_OUT_OF_TURN, Router, SILENCE};
+use crate::cluster::CommandSlot;
 use crate::local::client_info::not_while_subscribed;
 use crate::tick::Tick;
 
@@ -128,6 +128,12 @@ impl Router {
     pub fn send(&mut self, buf: &[u8], now: Tick, reads: bool) -> usize {
         let mut taken = 0;
         while !self.holds(now, reads) {
+            if self.joins.is_sending() {
+                if !self.send_parts(now) {
+                    break;
+                }
+                continue;
+            }
             if self.incoming.rest != Rest::None {
                 if taken == buf.len() {
                     break;
@@ -170,7 +176,7 @@ impl Router {
 
     /// Returns whether a command waits, so that [`Router::send`] must be called again although no bytes have come.
     pub const fn has_held(&self) -> bool {
-        !self.incoming.partial.is_empty()
+        !self.incoming.partial.is_empty() || self.joins.is_sending()
     }
 
     /// Returns whether commands of the client wait to be judged.
@@ -276,7 +282,8 @@ impl Router {
     fn long_command(&mut self, command: Command<'_>, now: Tick) -> Long {
         let class = class_of(&command);
         let is_too_long = command.frame.len() >= self.incoming.most_held;
-        if self.transaction.is_begun() && !is_too_long {
+        let may_be_split = Sum::of_split(command.id, command.arguments).is_some();
+        if !is_too_long && (self.transaction.is_begun() || may_be_split) {
             return Long::NeedMore;
         }
         let pending = self.order.len();
@@ -336,7 +343,9 @@ impl Router {
             (class, _) if self.only_listens() && !matches!(class, Class::Subscription(_)) => {
                 self.answer(Cow::Owned(not_while_subscribed(command.id)), now);
             }
-            (_, CommandSlot::Several) => self.answer_error(reply::CROSSSLOT, now),
+            (_, CommandSlot::Several) if Sum::of_split(command.id, command.arguments).is_none() => {
+                self.answer_error(reply::CROSSSLOT, now);
+            }
             _ => self.answer_error(reply::COMMAND_TOO_LARGE, now),
         }
     }
@@ -362,6 +371,7 @@ impl Router {
             Class::Discard => self.answer(Cow::Borrowed(reply::DISCARD_WITHOUT_MULTI), now),
             Class::Watch => self.watch(command, now),
             Class::Unwatch => self.unwatch(command, now),
+            Class::AllMasters(joined) => self.fan_out(command, self.sum_of(joined), now),
             Class::Login => self.log_in(command, now),
             Class::Reset => self.reset(now),
             Class::Connection => self.of_connection(command, now),
@@ -374,7 +384,12 @@ impl Router {
     fn keyed(&mut self, command: Command<'_>, class: Class, now: Tick) -> Judged {
         let slot = match command.slot() {
             CommandSlot::One(slot) => slot,
-            CommandSlot::Several => return self.answer(Cow::Borrowed(reply::CROSSSLOT), now),
+            CommandSlot::Several => {
+                return match Sum::of_split(command.id, command.arguments) {
+                    Some(sum) => self.split(command, sum, now),
+                    None => self.answer(Cow::Borrowed(reply::CROSSSLOT), now),
+                };
+            }
             // Any node reports wrong arguments, and runs a command or script without keys.
             CommandSlot::None | CommandSlot::Unknown => {
                 let kind = if class == Class::Script { Kind::Script } else { Kind::Plain };
@@ -421,7 +436,7 @@ impl Router {
     }
 
     /// Adds the pending reply to a command.
-    fn expect(&mut self, leg: LegIndex, kind: Kind, now: Tick) {
+    pub(super) fn expect(&mut self, leg: LegIndex, kind: Kind, now: Tick) {
         self.is_alone = self.order.is_empty();
         if self.is_alone {
             self.front_since = now;
@@ -456,62 +471,6 @@ impl Router {
         }
     }
 
-    /// Finds the leg to the owner of a slot.
-    pub(super) fn leg_of_slot(&mut self, slot: u16, now: Tick) -> Placed {
-        if let Some(leg) = self.transaction.watching(slot) {
-            return Placed::At(leg);
-        }
-        if self.is_redirecting(slot) {
-            return Placed::Later;
-        }
-        let Some(owner) = self.maps.current().owner(slot) else { return self.without_owner(now) };
-        self.leg_to(owner, now)
-    }
-
-    /// Finds the leg to a node.
-    fn leg_to(&mut self, node: NodeIndex, now: Tick) -> Placed {
-        if self.has_left(node) {
-            return Placed::Later;
-        }
-        let leg = self.legs.of(node, false).and_then(|leg| self.legs.get(leg));
-        // Where replies are pending, the command waits behind them in any case.
-        if self.maps.is_down(node) && leg.is_none_or(|leg| leg.pending() == 0) {
-            self.answer(Cow::Owned(unavailable(&self.upstream, Unavailable::Timeout)), now);
-            return Placed::Answered;
-        }
-        self.leg_for(node, false, now).map_or(Placed::Later, Placed::At)
-    }
-
-    /// Finds a leg for a command that any node can run: the one that was used last, or one to any master.
-    pub(super) fn any_leg(&mut self, now: Tick) -> Placed {
-        let is_well = |leg: &LegIndex| self.legs.get(*leg).is_some_and(|leg| !self.maps.is_down(leg.node));
-        if let Some(leg) = self.legs.newest_open().filter(is_well) {
-            return Placed::At(leg);
-        }
-        let failed = self.legs.all().filter(|(_, leg)| leg.broken().is_some()).count();
-        let Some(node) = self.maps.any_master(self.seed.wrapping_add(failed)) else {
-            self.answer(Cow::Owned(unavailable(&self.upstream, Unavailable::Timeout)), now);
-            return Placed::Answered;
-        };
-        self.leg_to(node, now)
-    }
-
-    /// Handles a command whose slot has no owner: it waits for another map, for a second the first time.
-    pub(super) fn without_owner(&mut self, now: Tick) -> Placed {
-        let number = self.maps.current().number();
-        let since = match self.waits.for_owner {
-            Some((since, with)) if with == number => since,
-            _ => now,
-        };
-        self.waits.for_owner = Some((since, number));
-        self.hints.cluster_down = true;
-        if since.after(PATIENCE) > now {
-            return Placed::Later;
-        }
-        self.answer(Cow::Borrowed(UNSERVED), now);
-        Placed::Answered
-    }
-
     /// Answers a command here.
     pub(super) fn answer(&mut self, reply: Cow<'static, [u8]>, now: Tick) -> Judged {
         if self.order.is_empty() {
@@ -534,18 +493,6 @@ impl Router {
         self.refuse(command, refusal, now);
         Judged::Taken
     }
-}
-
-/// The reply to a command whose slot has no owner.
-const UNSERVED: &[u8] = b"-CLUSTERDOWN Hash slot not served\r\n";
-
-/// The leg for a command.
-pub(super) enum Placed {
-    At(LegIndex),
-    /// There is none, and the client has its answer.
-    Answered,
-    /// There is none yet.
-    Later,
 }
 
 /// The outcome of judging the beginning of a long command.

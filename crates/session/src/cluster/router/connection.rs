@@ -7,7 +7,8 @@ use portcullis_resp::scan::arguments;
 use portcullis_resp::{encode, reply};
 
 use super::class::Refusal;
-use super::commands::{Command, Judged, Placed};
+use super::commands::{Command, Judged};
+use super::destination::Placed;
 use super::identity::{Identity, Login};
 use super::leg::LegIndex;
 use super::subscriptions::Subscriptions;
@@ -105,9 +106,7 @@ impl Router {
     /// Answers a command about the connection. Names and modes are set on all legs, now or when they open.
     pub(super) fn of_connection(&mut self, command: Command<'_>, now: Tick) -> Judged {
         if !command.id.info().takes(command.arguments) {
-            let mut line = Vec::new();
-            reply::wrong_arity(&mut line, command.id.name());
-            return self.answer(Cow::Owned(line), now);
+            return self.answer_arity(command, now);
         }
         if command.id == id::CLIENT_SETNAME && !arguments(command.frame).skip(2).all(super::identity::is_name)
         {

@@ -1,5 +1,6 @@
 //! The ends of legs and of the session, and the errors in place of replies.
 
+use super::joins::Joins;
 use super::leg::Broken;
 use super::order::Order;
 use super::{Ended, Front, Kind, LegIndex, LegState, PATIENCE, REDIAL, Router, Turn};
@@ -73,6 +74,7 @@ impl Router {
         self.apart.clear();
         self.ahead.clear();
         self.own.clear();
+        self.joins = Joins::default();
         self.front = Front::Ordered;
         self.subscriptions.end();
     }

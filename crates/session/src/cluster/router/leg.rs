@@ -175,6 +175,11 @@ impl Leg {
         self.sent - self.answered
     }
 
+    /// Returns the number of commands that were sent, cut at the size of an address.
+    pub(super) fn sent(&self) -> usize {
+        usize::try_from(self.sent).unwrap_or(usize::MAX / 2)
+    }
+
     /// Returns whether a command that may write has no reply yet.
     pub(super) const fn owes_write(&self) -> bool {
         self.newest_write > self.answered

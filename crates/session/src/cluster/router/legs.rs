@@ -95,6 +95,11 @@ impl Legs {
         self.all().map(|(_, leg)| leg.kept.size()).sum()
     }
 
+    /// Returns a number that grows with each command.
+    pub(super) fn sent(&self) -> usize {
+        self.all().map(|(_, leg)| leg.sent()).sum()
+    }
+
     /// Returns whether a leg other than this one owes the reply to a command that may write.
     pub(super) fn others_owe_write(&self, index: LegIndex) -> bool {
         self.all().any(|(other, leg)| other != index && leg.owes_write())

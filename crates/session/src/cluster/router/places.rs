@@ -88,7 +88,7 @@ impl Router {
     /// Returns the leg whose oldest command binds the session to its connection. Such a command does not go elsewhere
     /// before it was sent: its node redirects it.
     pub(super) fn bound_leg(&self) -> Option<LegIndex> {
-        let plain = |kind| matches!(kind, Kind::Plain | Kind::Script | Kind::Blocking);
+        let plain = |kind| matches!(kind, Kind::Plain | Kind::Script | Kind::Blocking | Kind::Part);
         self.apart.front().filter(|apart| !plain(apart.kind)).map(|apart| apart.leg)
     }
 
@@ -102,7 +102,9 @@ impl Router {
         let (index, kind) = match self.order.front() {
             Some((Origin::Leg(leg), _)) => (self.ahead_of(leg), Kind::Plain),
             Some((Origin::Apart, _)) => match self.apart.front() {
-                Some(apart) if matches!(apart.kind, Kind::Script | Kind::Blocking) => (apart.leg, apart.kind),
+                Some(apart) if matches!(apart.kind, Kind::Script | Kind::Blocking | Kind::Part) => {
+                    (apart.leg, apart.kind)
+                }
                 _ => return,
             },
             _ => return,

@@ -172,7 +172,13 @@ impl Router {
                 self.replace(leg, NOT_FOLLOWED);
                 return true;
             }
-            Kind::Plain | Kind::Script | Kind::Blocking | Kind::Watch | Kind::Opening => {}
+            Kind::Plain
+            | Kind::Script
+            | Kind::Blocking
+            | Kind::Watch
+            | Kind::Opening
+            | Kind::Part
+            | Kind::FailedPart => {}
         }
         // A script that has run can return a TRYAGAIN of its own.
         if redirect == Redirect::TryAgain && (kind == Kind::Script || self.has_later_of_slot(leg)) {

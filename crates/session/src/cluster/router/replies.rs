@@ -47,9 +47,15 @@ impl Router {
         let (kind, most) = self.front_kind();
         let Some(leg) = self.legs.get_mut(index) else { return Received::Over };
         if let Some(head) = self.waits.passing {
-            return self.pass_on(index, kind, head, buf, now);
+            return match kind {
+                Kind::Part => self.pass_part(index, head, buf, now),
+                _ => self.pass_on(index, kind, head, buf, now),
+            };
         }
         let is_dropped = leg.drops_next() || buf.first() == Some(&b'>');
+        if kind == Kind::Part && !is_dropped {
+            return self.receive_part(index, buf, now);
+        }
         match leg.scan.next(buf) {
             Ok(Reply::Need { at_least }) => Received::Need(at_least),
             Ok(Reply::Whole { len, head }) if is_dropped => {
@@ -142,7 +148,14 @@ impl Router {
     }
 
     /// Judges an error in place of the front's reply. The first `len` bytes of `buf` are the error.
-    fn receive_error(&mut self, index: LegIndex, kind: Kind, buf: &[u8], len: usize, now: Tick) -> Received {
+    pub(super) fn receive_error(
+        &mut self,
+        index: LegIndex,
+        kind: Kind,
+        buf: &[u8],
+        len: usize,
+        now: Tick,
+    ) -> Received {
         let line = &buf[..len];
         const BY_FAILOVER: &[u8] =
             b"-UNBLOCKED force unblock from blocking operation, instance state changed";
@@ -168,6 +181,10 @@ impl Router {
             None => false,
         };
         if is_used_up {
+            return Received::Skip(line.len());
+        }
+        if kind == Kind::Part {
+            self.part_failed(index, line, now);
             return Received::Skip(line.len());
         }
         let head = ReplyHead { kind: b'-', count: 0 };
@@ -239,7 +256,7 @@ fn refusal(stage: Stage, reply: &[u8], resp3: bool) -> Option<Unavailable> {
 
 /// Returns the number of whole replies that follow, at most `most`, and their length. An error ends them, because it
 /// may be a redirect.
-fn more_replies(leg: &mut Leg, buf: &[u8], most: u64) -> (u64, usize) {
+pub(super) fn more_replies(leg: &mut Leg, buf: &[u8], most: u64) -> (u64, usize) {
     let (mut n, mut len) = (0, 0);
     while n < most && !leg.drops_before(n + 1) {
         let rest = &buf[len..];

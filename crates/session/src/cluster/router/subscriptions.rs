@@ -242,7 +242,8 @@ impl Router {
     pub fn listening(&self) -> impl Iterator<Item = LegIndex> + '_ {
         let subscriptions = &self.subscriptions;
         let only = subscriptions.passing.as_ref().map(|passing| passing.leg);
-        let is_between = self.waits.passing.is_none() && subscriptions.out.is_empty();
+        let is_inside = self.waits.passing.is_some() || self.joins.is_inside();
+        let is_between = !is_inside && subscriptions.out.is_empty();
         let may_read = only.is_some() || (is_between && self.ended.is_none());
         let legs = self.legs.all().filter(move |(_, leg)| may_read && leg.listens && leg.is_open());
         legs.map(|(index, _)| index).filter(move |leg| only.is_none_or(|only| only == *leg))

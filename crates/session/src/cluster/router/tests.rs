@@ -3,6 +3,7 @@
 mod ahead;
 mod connection;
 mod failover;
+mod joins;
 mod places;
 mod scripted;
 mod simulation;

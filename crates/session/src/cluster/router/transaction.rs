@@ -14,8 +14,9 @@ use std::borrow::Cow;
 
 use portcullis_resp::reply;
 
-use super::class::Class;
-use super::commands::{Command, Judged, Placed};
+use super::class::{Class, Refusal};
+use super::commands::{Command, Judged};
+use super::destination::Placed;
 use super::leg::LegIndex;
 use super::{Kind, Router};
 use crate::cluster::CommandSlot;
@@ -198,6 +199,9 @@ impl Router {
             Class::Watch => self.refuse_watch(command, now),
             Class::Login | Class::Subscription(_) => {
                 self.refuse_queued(Cow::Borrowed(reply::NOT_ALLOWED_IN_TRANSACTION), now)
+            }
+            Class::AllMasters(_) => {
+                self.refuse_queued(Cow::Owned(Refusal::InTransaction.line(command.id.name())), now)
             }
             Class::Refused(refusal) => self.refuse_queued(Cow::Owned(refusal.line(command.id.name())), now),
             Class::Keyed | Class::Script => match command.slot() {

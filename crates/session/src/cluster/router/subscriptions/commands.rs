@@ -7,7 +7,8 @@ use portcullis_resp::scan::arguments;
 use portcullis_resp::{encode, reply};
 
 use super::super::class::{Class, Refusal};
-use super::super::commands::{Command, Judged, Placed};
+use super::super::commands::{Command, Judged};
+use super::super::destination::Chosen;
 use super::super::ends::unavailable;
 use super::super::leg::LegIndex;
 use super::super::{Broken, PATIENCE, REDIAL, Router};
@@ -286,8 +287,10 @@ impl Router {
             None => match self.maps.latest().owner(slot) {
                 Some(owner) => Some(owner),
                 None => {
-                    let is_answered = matches!(self.without_owner(now), Placed::Answered);
-                    return Found::Judged(if is_answered { Judged::Taken } else { Judged::Later });
+                    return Found::Judged(match self.without_owner(now) {
+                        Chosen::Failed(line) => self.answer(line, now),
+                        Chosen::At(_) | Chosen::Later => Judged::Later,
+                    });
                 }
             },
         };

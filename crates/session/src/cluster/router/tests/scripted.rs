@@ -62,8 +62,13 @@ impl Scene {
             self.router.wrote(leg, bytes.len());
             self.written.entry(leg).or_default().extend(bytes);
         }
+        self.take_own();
+    }
+
+    /// Takes the router's own bytes for the client.
+    fn take_own(&mut self) {
         let mut own = Vec::new();
-        self.router.take_own(&mut own, usize::MAX, now);
+        self.router.take_own(&mut own, usize::MAX, self.now());
         self.client.push_str(&String::from_utf8(own).expect("text"));
     }
 
@@ -85,6 +90,7 @@ impl Scene {
                 Received::Skip(n) => rest = &rest[n..],
                 other => panic!("{other:?} for {rest:?}"),
             }
+            self.take_own();
         }
         self.go();
         self.legs[&leg]

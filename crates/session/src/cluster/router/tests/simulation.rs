@@ -31,7 +31,11 @@ enum Pending {
         id: u64,
     },
     Get(&'static str),
-    Mget(&'static str, &'static str),
+    Mget(Vec<&'static str>),
+    /// Writes to keys of several slots.
+    Mset(Vec<(&'static str, u64)>),
+    /// A command that all masters answer.
+    Dbsize,
     Multi,
     /// A command of a transaction.
     Queued(u64),
@@ -70,7 +74,7 @@ impl Client {
     /// Sends a random command.
     fn command(&mut self, random: &mut Random) {
         let key = KEYS[random.below(KEYS.len())];
-        let (line, pending) = match random.below(12) {
+        let (line, pending) = match random.below(16) {
             0 => {
                 let id = self.id();
                 (format!("PING {id}"), Pending::Ping(id))
@@ -82,8 +86,21 @@ impl Client {
             6..=8 => (format!("GET {key}"), Pending::Get(key)),
             9 | 10 => {
                 let (one, other) = [("{a}1", "{a}2"), ("{b}1", "{b}2"), ("{e}1", "{e}2")][random.below(3)];
-                (format!("MGET {one} {other}"), Pending::Mget(one, other))
+                (format!("MGET {one} {other}"), Pending::Mget(vec![one, other]))
             }
+            11 | 12 => {
+                let keys: Vec<_> = (0..2 + random.below(4)).map(|_| KEYS[random.below(KEYS.len())]).collect();
+                (format!("MGET {}", keys.join(" ")), Pending::Mget(keys))
+            }
+            13 => {
+                // The parts of one slot are one command, so the order of two writes to one key would be that of the ids.
+                let first = random.below(KEYS.len());
+                let keys = (0..2 + random.below(3)).map(|n| KEYS[(first + 3 * n) % KEYS.len()]);
+                let pushes: Vec<_> = keys.map(|key| (key, self.id())).collect();
+                let words: Vec<_> = pushes.iter().map(|(key, id)| format!("{key} {id}")).collect();
+                (format!("MSET {}", words.join(" ")), Pending::Mset(pushes))
+            }
+            14 if random.one_in(8) => ("DBSIZE".to_owned(), Pending::Dbsize),
             _ => return self.transaction(random),
         };
         self.unsent.extend(frame(&line));
@@ -120,7 +137,7 @@ impl Client {
         if let Some(error) = reply.strip_prefix('-') {
             return self.failed(pending, error);
         }
-        let text = reply.split_once("\r\n").expect("a bulk string").1.trim_end_matches("\r\n");
+        let text = reply.split_once("\r\n").expect("a line").1.trim_end_matches("\r\n");
         match pending {
             Pending::Ping(id) => assert_eq!(text, id.to_string()),
             Pending::Push { key, id } => {
@@ -128,10 +145,26 @@ impl Client {
                 self.compare(key, text);
             }
             Pending::Get(key) => self.compare(key, text),
-            Pending::Mget(one, other) => {
-                let (first, second) = text.split_once('|').expect("two keys");
-                self.compare(one, first);
-                self.compare(other, second);
+            Pending::Mget(keys) => {
+                let values: Vec<&str> = text.split("\r\n").filter(|line| !line.starts_with('$')).collect();
+                assert_eq!(values.len(), keys.len(), "{reply:?}");
+                for (key, value) in keys.iter().zip(values) {
+                    match value.strip_prefix('-') {
+                        Some(error) => drop(self.kind_of(error)),
+                        None => self.compare(key, value),
+                    }
+                }
+            }
+            Pending::Mset(pushes) => {
+                assert_eq!(reply, "+OK\r\n");
+                pushes.iter().for_each(|(key, id)| self.acked.entry(key).or_default().push(*id));
+                self.count("writes to several slots");
+            }
+            Pending::Dbsize => {
+                // Each master of the map answers 1.
+                let masters: usize = reply.trim_start_matches(':').trim_end().parse().expect("a number");
+                assert!((1..=NODES).contains(&masters), "{reply}");
+                self.count("answers of all masters");
             }
             Pending::Multi => assert_eq!(reply, "+OK\r\n"),
             Pending::Queued(_) => assert_eq!(reply, "+QUEUED\r\n"),
@@ -165,9 +198,18 @@ impl Client {
     fn failed(&mut self, pending: &Pending, error: &str) {
         let ids: Vec<u64> = match pending {
             Pending::Push { id, .. } => vec![*id],
-            Pending::Exec(pushes) => pushes.iter().map(|(_, id)| *id).collect(),
+            Pending::Exec(pushes) | Pending::Mset(pushes) => pushes.iter().map(|(_, id)| *id).collect(),
             _ => Vec::new(),
         };
+        let kind = self.kind_of(error);
+        if matches!(kind, "lost" | "left") || error.contains("; a part of this command has run") {
+            self.uncertain.extend(ids);
+        }
+        self.count(kind);
+    }
+
+    /// Returns the kind of a documented error.
+    fn kind_of(&self, error: &str) -> &'static str {
         let kind = [
             ("TRYAGAIN", "try again"),
             ("EXECABORT", "aborted"),
@@ -177,11 +219,7 @@ impl Client {
             ("ERR portcullis: upstream 'main' changed a master; this command may or may not", "left"),
         ];
         let kind = kind.iter().find(|(beginning, _)| error.starts_with(beginning));
-        let (_, kind) = kind.unwrap_or_else(|| panic!("an error that is not documented: {error}"));
-        if matches!(*kind, "lost" | "left") {
-            self.uncertain.extend(ids);
-        }
-        self.count(kind);
+        kind.unwrap_or_else(|| panic!("an error that is not documented: {error}")).1
     }
 }
 
@@ -351,7 +389,9 @@ impl Simulation {
         for pending in std::mem::take(&mut self.client.pending) {
             match pending {
                 Pending::Push { id, .. } | Pending::Queued(id) => drop(self.client.uncertain.insert(id)),
-                Pending::Exec(pushes) => self.client.uncertain.extend(pushes.iter().map(|(_, id)| *id)),
+                Pending::Exec(pushes) | Pending::Mset(pushes) => {
+                    self.client.uncertain.extend(pushes.iter().map(|(_, id)| *id));
+                }
                 _ => {}
             }
         }
@@ -484,7 +524,8 @@ fn a_cluster_whose_slots_move_answers_as_one_redis() {
     }
     show(&counts, sessions);
     // The situations that the rules are for occur.
-    for what in ["answered", "executed transactions", "aborted", "lost", "handed over", "replaced"] {
+    let situations = ["answered", "executed transactions", "aborted", "lost", "handed over", "replaced"];
+    for what in situations.into_iter().chain(["writes to several slots"]) {
         assert!(counts.get(what).copied().unwrap_or(0) > steps / 100_000, "{what}: {counts:?}");
     }
 }

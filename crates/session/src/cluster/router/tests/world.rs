@@ -195,8 +195,8 @@ impl World {
             }
             (None, Some(error)) => error,
             (None, None) => {
-                if connection.is_late && args[0] == b"RPUSH" && !self.nodes[node].stale.is_empty() {
-                    self.late.insert(id_of(&args));
+                if connection.is_late && !self.nodes[node].stale.is_empty() {
+                    self.late.extend(pushes(&args).map(|(_, id)| id));
                 }
                 self.run(node, &args)
             }
@@ -225,6 +225,7 @@ impl World {
     fn redirect(&mut self, node: usize, asking: bool, commands: &[Vec<Vec<u8>>]) -> Option<Vec<u8>> {
         let keys: Vec<&Vec<u8>> = commands.iter().flat_map(|args| keys(args)).collect();
         let slot = slot(keys.first()?);
+        assert!(keys.iter().all(|key| slot_of(key) == slot), "keys of several slots at one node");
         if self.nodes[node].stale.contains(&slot) {
             return None;
         }
@@ -252,15 +253,20 @@ impl World {
 
     /// Runs a command, whose reply shows what it has read.
     fn run(&mut self, node: usize, args: &[Vec<u8>]) -> Vec<u8> {
-        if args[0] == b"RPUSH" {
-            let id = id_of(args);
-            if self.nodes[node].stale.contains(&slot_of(&args[1])) {
+        for (key, id) in pushes(args) {
+            if self.nodes[node].stale.contains(&slot_of(key)) {
                 self.lost.insert(id);
             }
-            self.nodes[node].lists.entry(args[1].clone()).or_default().push(id);
+            self.nodes[node].lists.entry(key.clone()).or_default().push(id);
+        }
+        if args[0] == b"MSET" {
+            return b"+OK\r\n".to_vec();
+        }
+        if args[0] == b"DBSIZE" {
+            return b":1\r\n".to_vec();
         }
         let shown: Vec<String> = keys(args)
-            .iter()
+            .into_iter()
             .map(|key| {
                 let list = self.nodes[node].lists.get(key).map_or(&[][..], Vec::as_slice);
                 let shown = &list[list.len().saturating_sub(SHOWN)..];
@@ -268,9 +274,13 @@ impl World {
             })
             .collect();
         let mut reply = Vec::new();
-        let text =
-            if args[0] == b"PING" { String::from_utf8_lossy(&args[1]).into_owned() } else { shown.join("|") };
-        portcullis_resp::encode::bulk(&mut reply, text.as_bytes());
+        if args[0] == b"MGET" {
+            portcullis_resp::encode::array(&mut reply, shown.len());
+        }
+        if args[0] == b"PING" {
+            portcullis_resp::encode::bulk(&mut reply, &args[1]);
+        }
+        shown.iter().for_each(|text| portcullis_resp::encode::bulk(&mut reply, text.as_bytes()));
         reply
     }
 
@@ -379,15 +389,19 @@ impl World {
     }
 }
 
-fn id_of(args: &[Vec<u8>]) -> u64 {
-    String::from_utf8_lossy(&args[2]).parse().expect("a number")
+/// Returns the keys and ids that a command writes. MSET pushes each of its values.
+fn pushes(args: &[Vec<u8>]) -> impl Iterator<Item = (&Vec<u8>, u64)> {
+    let writes = matches!(&args[0][..], b"RPUSH" | b"MSET");
+    let pairs = args[1..].chunks_exact(2).filter(move |_| writes);
+    pairs.map(|pair| (&pair[0], String::from_utf8_lossy(&pair[1]).parse().expect("a number")))
 }
 
-fn keys(args: &[Vec<u8>]) -> &[Vec<u8>] {
+fn keys(args: &[Vec<u8>]) -> Vec<&Vec<u8>> {
     match &args[0][..] {
-        b"PING" => &[],
-        b"MGET" => &args[1..],
-        _ => &args[1..2],
+        b"PING" | b"DBSIZE" => Vec::new(),
+        b"MGET" => args[1..].iter().collect(),
+        b"MSET" => args[1..].iter().step_by(2).collect(),
+        _ => vec![&args[1]],
     }
 }
 
