@@ -233,7 +233,7 @@ mod tests {
             ("eval", true),
             ("xgroup", true),
             ("config", false),
-            ("publish", true),
+            ("publish", false),
         ] {
             assert_eq!(may_write(lookup(name.as_bytes()).unwrap()), writes, "{name}");
         }
