@@ -6,7 +6,7 @@ use std::fmt;
 use portcullis_acl::UnixSeconds;
 use portcullis_acl::policy::{ChangeKind, ChangedEntries, GroupChange, MovedEnd, Whose};
 use portcullis_config::message::message;
-use portcullis_config::{Admin, AdminBind, Config, Problem, User};
+use portcullis_config::{Admin, AdminBind, Config, Problem, Upstream, User};
 use serde::Serialize;
 
 use crate::metrics::ReloadResult;
@@ -299,6 +299,10 @@ impl Changes {
         for upstream in old.upstreams() {
             match new.upstreams().iter().find(|other| other.name() == upstream.name()) {
                 None => self.applied.push(format!("upstream '{}' removed", upstream.name())),
+                Some(other) if has_left_cluster(upstream, other) => self.applied.push(format!(
+                    "upstream '{}' is another cluster or none: its clients are disconnected",
+                    upstream.name()
+                )),
                 Some(other) if other != upstream => self.applied.push(format!(
                     "upstream '{}' changed: new connections use the new settings, open connections keep the old ones",
                     upstream.name()
@@ -347,4 +351,8 @@ impl Changes {
 
 fn as_str<S: serde::Serializer>(result: &ReloadResult, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_str(result.as_str())
+}
+/// Returns whether the upstream was a cluster, and is another one or none now.
+fn has_left_cluster(old: &Upstream, new: &Upstream) -> bool {
+    old.cluster().is_some_and(|cluster| new.cluster().is_none_or(|other| !cluster.is_same(other)))
 }
