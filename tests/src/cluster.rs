@@ -417,6 +417,21 @@ impl Cluster {
         });
     }
 
+    /// Waits until every node has heard of the last move. A node that has not heard of it takes the next slot with an
+    /// epoch that is too low, and then the nodes never agree on the owner.
+    pub fn await_epoch(&self) {
+        let epoch = |node| {
+            let info = self.call(node, "CLUSTER INFO");
+            let line = info.lines().find_map(|line| line.strip_prefix("cluster_current_epoch:"));
+            line.and_then(|epoch| epoch.trim().parse::<u64>().ok()).expect("an epoch")
+        };
+        eventually("the nodes have one epoch", || {
+            let mut epochs: Vec<_> = self.all_running().into_iter().map(epoch).collect();
+            epochs.dedup();
+            (epochs.len() == 1).then_some(())
+        });
+    }
+
     /// Waits until each running node is connected to this number of nodes, itself included.
     #[track_caller]
     fn await_members(&self, count: usize) {

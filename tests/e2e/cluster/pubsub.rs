@@ -194,6 +194,7 @@ fn shard_channels_follow_a_slot_that_moves_while_messages_are_published() {
         number
     };
     for to in [added, 1, 2, 0] {
+        cluster.await_epoch();
         cluster.move_slot(SLOT_OF_B, to);
         // Messages come from the new owner.
         for _ in 0..50 {
@@ -217,6 +218,7 @@ fn a_client_unsubscribes_while_the_slot_moves() {
         for to in [1, 2, 0, 1, 2, 0] {
             subscriber.assert_reply("SSUBSCRIBE {b}1 {b}2", "\"ssubscribe\" \"{b}1\" :1");
             subscriber.assert_next("\"ssubscribe\" \"{b}2\" :2");
+            cluster.await_epoch();
             let from = cluster.begin_move(SLOT_OF_B, to);
             let moves = || cluster.end_move(SLOT_OF_B, from, to);
             std::thread::scope(|scope| {

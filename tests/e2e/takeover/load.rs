@@ -7,9 +7,9 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use e2e::client::command;
-use e2e::{Client, PATIENCE, Process, Redis, Reply, own_turn};
+use e2e::{Client, Gate, PATIENCE, Process, Redis, Reply, own_turn};
 
-use super::{builder, take_over};
+use super::take_over;
 
 /// The clients that connect, send PING, read PONG and close.
 const SHORT: usize = 50;
@@ -189,7 +189,8 @@ fn blocked(address: SocketAddr, seen: &Seen, stop: &AtomicBool) {
 fn ten_restarts_under_load() {
     let _turn = own_turn();
     let redis = Redis::plain();
-    let mut gate = builder(&redis).start();
+    // Much shorter than the restarts together, so that drains end while clients are there.
+    let mut gate = Gate::before(&redis).top("limits: {timeouts: {drain: 1s}}").start();
     let mut old: Vec<Process> = Vec::new();
     let (address, inner) = (gate.address(), redis.address());
     let seen = under_load(address, inner, |number| {
