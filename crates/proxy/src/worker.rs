@@ -60,9 +60,9 @@ pub(crate) enum Order {
 /// The sessions that a drain ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Drained {
-    /// Those that ended by themselves: no command was in progress, or the client disconnected.
+    /// The sessions that ended by themselves: no command was in progress, or the client disconnected.
     pub finished: u64,
-    /// Those that were cut when the time was over.
+    /// The sessions that were cut when the time was over.
     pub cut: u64,
 }
 

@@ -1,4 +1,4 @@
-//! What the control thread does while clients are served: it reloads, until the process is to end.
+//! The loop of the control thread while clients are served: it reloads, until the process is to end.
 
 use std::future::ready;
 use std::pin::pin;

@@ -15,7 +15,7 @@ use crate::net::socket::BindError;
 
 /// All listening sockets of the process.
 pub(super) struct Sockets {
-    /// Those of the listeners.
+    /// The sockets of the listeners.
     pub listeners: Vec<Bound>,
     /// The socket of the admin endpoint.
     pub admin: Option<Rc<admin::Bound>>,

@@ -28,7 +28,7 @@ pub struct RunArgs {
     /// Serve in a child process, which may drain after the parent has ended: for service managers
     #[arg(long, conflicts_with = "child")]
     in_child: bool,
-    /// What the child of --in-child is started with
+    /// The option with which --in-child starts its child
     #[arg(long, hide = true)]
     child: bool,
     #[command(flatten)]

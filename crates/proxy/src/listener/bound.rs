@@ -63,7 +63,7 @@ pub(crate) fn bind_all(config: &Config, is_wanted: impl Fn(&Bind) -> bool) -> Re
 /// Does the same as [`bind_all`], and takes the sockets that listen already where their addresses are wanted.
 ///
 /// # Errors
-/// Those of [`bind_all`].
+/// The errors of [`bind_all`].
 pub(crate) fn bind_or_take(
     config: &Config,
     is_wanted: impl Fn(&Bind) -> bool,

@@ -76,7 +76,7 @@ pub(crate) fn listen_tcp(addr: SocketAddr, v6only: bool, tcp: &Tcp) -> io::Resul
 /// listen on the address still can.
 ///
 /// # Errors
-/// Those of [`listen_tcp`].
+/// The errors of [`listen_tcp`].
 pub(crate) fn bind_tcp(addr: SocketAddr, v6only: bool, tcp: &Tcp) -> io::Result<socket2::Socket> {
     let socket = socket2::Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     if addr.is_ipv6() {
@@ -126,7 +126,7 @@ pub(crate) fn listen_unix(file: &UnixSocket) -> io::Result<socket2::Socket> {
 /// Tries whether [`listen_unix`] would succeed, under another name in the same directory: no client finds that socket.
 ///
 /// # Errors
-/// Those of [`listen_unix`].
+/// The errors of [`listen_unix`].
 pub(crate) fn try_unix(file: &UnixSocket) -> io::Result<()> {
     let path = file.path();
     let addr = socket2::SockAddr::unix(path)?;
