@@ -25,6 +25,8 @@ PAGE = DOCS / "monitoring.md"
 ALERTS = TOP / "deploy/prometheus/alerts.yaml"
 # Grafana's variables, as a dashboard of the last minute has them.
 VARIABLES = {"$__rate_interval": "10s", "$__range": "1m", "$instance": ".*", "$listener": ".*", "$upstream": ".*"}
+# The nodes of the cluster.
+NODES = ["node0", "node1"]
 # How long the load runs at most. Prometheus reads the gate each second.
 LIMIT_SECONDS = 60
 
@@ -34,6 +36,7 @@ listeners:
      shadow: {{allow: [203.0.113.9]}}}}
   - {{name: logins, bind: "127.0.0.1:{logins}", upstream: watched, auth: users, users: [app],
      allow: [127.0.0.1], limits: {{per_source: {{auth_failures: 3/1m, block_for: 1m}}}}}}
+  - {{name: sharded, bind: "127.0.0.1:{sharded}", upstream: sharded, auth: trust, allow: [127.0.0.1]}}
   - {{name: broken, bind: "127.0.0.1:{broken}", upstream: broken, auth: trust, allow: [127.0.0.1]}}
   - {{name: secure, bind: "127.0.0.1:{secure}", upstream: main, auth: trust, allow: [127.0.0.1],
      tls: {{cert: cert.pem, key: key.pem}}}}
@@ -42,6 +45,7 @@ users:
 upstreams:
   main: {{address: "localhost:{redis}"}}
   broken: {{address: "127.0.0.1:{nothing}"}}
+  sharded: {{cluster: {{nodes: ["127.0.0.1:{node0}", "127.0.0.1:{node1}"]}}}}
   watched: {{sentinel: {{master: mymaster, nodes: ["127.0.0.1:{sentinel}"]}}}}
 groups:
   office:
@@ -75,19 +79,62 @@ class Client:
             self.file.readline()
         return first
 
+    def text(self, line):
+        """Sends a command. Returns its reply, which is a bulk string."""
+        self.socket.sendall(line.encode() + b"\r\n")
+        length = int(self.file.readline().lstrip(b"$"))
+        return self.file.read(length + 2).decode().strip()
+
     def close(self):
         self.file.close()
         self.socket.close()
 
 
-def load(ports, over):
-    """Does what the panels show: commands, refusals, failed logins, errors and lost upstreams, until `over` is set."""
-    staying = Client(ports["public"])
+class Cluster:
+    """Two nodes of a Redis Cluster, which share the slots."""
+
+    # The slot of MOVED_KEY.
+    MOVED_KEY, MOVED_SLOT = "foo", 12182
+
+    def __init__(self, ports):
+        self.nodes = [Client(ports[name]) for name in NODES]
+        for epoch, (node, (first, last)) in enumerate(zip(self.nodes, ((0, 8191), (8192, 16383))), 1):
+            node.call(f"CLUSTER SET-CONFIG-EPOCH {epoch}")
+            node.call(f"CLUSTER ADDSLOTSRANGE {first} {last}")
+        self.ids = [node.text("CLUSTER MYID") for node in self.nodes]
+        self.owner = 1
+        self.nodes[0].call(f"CLUSTER MEET 127.0.0.1 {ports['node1']} {ports['node1_bus']}")
+        # A node says so when it knows all slots.
+        for _ in range(200):
+            if all("cluster_state:ok" in node.text("CLUSTER INFO") for node in self.nodes):
+                return
+            time.sleep(0.1)
+        sys.exit("the nodes do not form a cluster")
+
+    def move_slot(self):
+        """Moves the empty slot to the other node. The gate hears of it when it asks the old owner for the key."""
+        old, new = self.owner, 1 - self.owner
+        self.nodes[new].call(f"CLUSTER SETSLOT {self.MOVED_SLOT} IMPORTING {self.ids[old]}")
+        self.nodes[old].call(f"CLUSTER SETSLOT {self.MOVED_SLOT} MIGRATING {self.ids[new]}")
+        for node in (new, old):
+            self.nodes[node].call(f"CLUSTER SETSLOT {self.MOVED_SLOT} NODE {self.ids[new]}")
+        self.owner = new
+
+
+def load(ports, cluster, over):
+    """Does what the panels show: commands, refusals, logins, errors, lost upstreams and slots that move, until `over`
+    is set."""
+    staying, user, sharded = Client(ports["public"]), Client(ports["logins"]), Client(ports["sharded"])
+    user.call('AUTH app "a long password"')
     turn = 0
     while not over.is_set():
         turn += 1
         for line in (f"SET key{turn % 9} value", f"GET key{turn % 9}", "INCR counter", "LPUSH counter x", "FLUSHALL"):
             staying.call(line)
+        user.call("PING")
+        if turn % 10 == 0:
+            cluster.move_slot()
+        sharded.call(f"GET {Cluster.MOVED_KEY}")
         # The address is not in the list, the password is wrong, and the server does not run.
         for port, source, line in (("public", "127.0.0.7", "PING"), ("logins", "127.0.0.1", f"AUTH app wrong{turn}"),
                                    ("broken", "127.0.0.1", "PING")):
@@ -99,7 +146,8 @@ def load(ports, over):
                 # A refused connection may be reset before the command is sent.
                 pass
         time.sleep(0.05)
-    staying.close()
+    for client in (staying, user, sharded):
+        client.close()
 
 
 def read(port, path, **query):
@@ -109,6 +157,9 @@ def read(port, path, **query):
         with urllib.request.urlopen(url, timeout=5) as answer:
             return json.load(answer)["data"]
     except urllib.error.HTTPError as error:
+        if error.code == 503:
+            # Prometheus listens, and does not answer yet.
+            return []
         raise ValueError(json.load(error)["error"]) from error
     except OSError:
         # Prometheus is starting.
@@ -195,7 +246,8 @@ def main():
     check_page()
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
-        ports = free_ports(["public", "logins", "broken", "secure", "redis", "nothing", "sentinel", "admin", "prometheus"])
+        ports = free_ports(["public", "logins", "sharded", "broken", "secure", "redis", "nothing", "sentinel", "node0", "node1",
+                            "node0_bus", "node1_bus", "admin", "prometheus"])
         (folder / "portcullis.yaml").write_text(GATE.format(**ports))
         (folder / "password").write_text("a long password\n")
         (folder / "password").chmod(0o600)
@@ -206,21 +258,26 @@ def main():
         subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "key.pem", "-out", "cert.pem",
                         "-subj", "/CN=gate.example", "-days", "30"], cwd=folder, check=True, capture_output=True)
         (folder / "key.pem").chmod(0o600)
-        commands = [
-            [redis, "--port", str(ports["redis"]), "--bind", "127.0.0.1", "--save", ""],
-            [redis, "sentinel.conf", "--sentinel", "--bind", "127.0.0.1"],
-            [binary, "run", "--config", "portcullis.yaml"],
-            ["prometheus", "--config.file=prometheus.yml", "--storage.tsdb.path=data",
-             f"--web.listen-address=127.0.0.1:{ports['prometheus']}"],
-        ]
-        logs = [open(folder / f"log{index}", "w+") for index in range(len(commands))]
         started = []
         over = threading.Event()
+
+        def start(port, *command):
+            """Starts a server, and waits until it listens."""
+            log = open(folder / f"log{len(started)}", "w+")
+            started.append(subprocess.Popen(command, cwd=folder, stdout=log, stderr=log))
+            await_port(ports[port], started[-1], log)
+
         try:
-            for command, log in zip(commands, logs):
-                started.append(subprocess.Popen(command, cwd=folder, stdout=log, stderr=log))
-            await_port(ports["public"], started[2], logs[2])
-            loader = threading.Thread(target=load, args=(ports, over), daemon=True)
+            for node in NODES:
+                start(node, redis, "--port", str(ports[node]), "--bind", "127.0.0.1", "--save", "", "--cluster-enabled", "yes",
+                      "--cluster-port", str(ports[f"{node}_bus"]), "--cluster-config-file", f"{node}.conf")
+            cluster = Cluster(ports)
+            start("redis", redis, "--port", str(ports["redis"]), "--bind", "127.0.0.1", "--save", "")
+            start("sentinel", redis, "sentinel.conf", "--sentinel", "--bind", "127.0.0.1")
+            start("public", binary, "run", "--config", "portcullis.yaml")
+            start("prometheus", "prometheus", "--config.file=prometheus.yml", "--storage.tsdb.path=data",
+                  f"--web.listen-address=127.0.0.1:{ports['prometheus']}")
+            loader = threading.Thread(target=load, args=(ports, cluster, over), daemon=True)
             loader.start()
             check_names(ports["admin"])
             change_configuration(folder, ports)
@@ -237,13 +294,13 @@ def await_port(port, process, log):
     for _ in range(200):
         if process.poll() is not None:
             log.seek(0)
-            sys.exit(f"the gate ended: {log.read()}")
+            sys.exit(f"{process.args[0]} ended: {log.read()}")
         try:
             socket.create_connection(("127.0.0.1", port), 1).close()
             return
         except OSError:
             time.sleep(0.1)
-    sys.exit("the gate does not listen")
+    sys.exit(f"{process.args[0]} does not listen")
 
 
 if __name__ == "__main__":
