@@ -335,6 +335,7 @@ impl Cluster {
 
     /// Begins to move a slot. Returns the index of its owner, which answers ASK for keys that it does not have.
     pub fn begin_move(&self, slot: u16, to: usize) -> usize {
+        self.await_epoch();
         let from = self.owner(slot);
         let (source, target) = (&self.nodes[from].id, &self.nodes[to].id);
         assert_eq!(self.call(to, &format!("CLUSTER SETSLOT {slot} IMPORTING {source}")), "OK");
@@ -419,7 +420,8 @@ impl Cluster {
 
     /// Waits until every node has heard of the last move. A node that has not heard of it takes the next slot with an
     /// epoch that is too low, and then the nodes never agree on the owner.
-    pub fn await_epoch(&self) {
+    #[track_caller]
+    fn await_epoch(&self) {
         let epoch = |node| {
             let info = self.call(node, "CLUSTER INFO");
             let line = info.lines().find_map(|line| line.strip_prefix("cluster_current_epoch:"));
@@ -443,6 +445,24 @@ impl Cluster {
                 members.clone().filter(is_known).count() >= count && members.count() == count
             };
             self.all_running().into_iter().all(knows_all).then_some(())
+        });
+    }
+}
+
+/// Prints what each node of a failed test knows of the others.
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        // A panic on this thread would end the process.
+        std::thread::scope(|scope| {
+            let printed = scope.spawn(|| {
+                for node in self.all_running() {
+                    eprintln!("node {node}:\n{}", self.call(node, "CLUSTER NODES"));
+                }
+            });
+            let _ = printed.join();
         });
     }
 }

@@ -407,7 +407,7 @@ impl Router {
 impl Router {
     /// Returns the next leg to dial, with its node. The caller reports the result.
     pub fn next_dial(&mut self, now: Tick) -> Option<(LegIndex, NodeIndex)> {
-        let bound = self.bound_leg();
+        let bound = self.bound_front().map(|front| front.leg);
         self.legs.next_dial(|index, leg| !leg.is_left || bound == Some(index), now)
     }
 

@@ -251,8 +251,8 @@ impl ManyLane {
     }
 
     fn poll_dials(&mut self, cx: &mut Context<'_>, now: Tick) {
-        for socket in &mut self.sockets {
-            match socket.poll_dial(cx) {
+        for number in 0..self.sockets.len() {
+            match self.sockets.get_mut(number).and_then(|socket| socket.poll_dial(cx)) {
                 Some((leg, Ok(()))) => {
                     self.target.counts.connection(UpstreamState::Used, 1);
                     self.router.connected(leg, now);
@@ -262,11 +262,23 @@ impl ManyLane {
                 Some((leg, Err(error))) => {
                     tracing::debug!(upstream = %self.target.upstream.name(), %error, "cannot reach a node");
                     self.target.counts.error(error.kind().into());
-                    self.router.unreachable(leg, error.kind(), now);
+                    self.dial_failed(leg, error.kind(), now);
                 }
                 None => {}
             }
         }
+    }
+
+    /// Tells the router that a node cannot be reached. The node may have left the cluster since the router has looked at
+    /// the map.
+    fn dial_failed(&mut self, leg: LegIndex, why: Unavailable, now: Tick) {
+        let view = self.target.view.current();
+        let has_place = |node| view.cluster().is_some_and(|cluster| cluster.place(node).is_some());
+        if self.router.node_of(leg).is_some_and(has_place) {
+            return self.router.unreachable(leg, why, now);
+        }
+        self.look_at_view(&view);
+        self.router.gone(leg, now);
     }
 
     /// Notices that a node has closed a connection on which nothing is pending, before a command is written there.

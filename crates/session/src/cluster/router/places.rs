@@ -20,7 +20,7 @@ use super::ends::unavailable;
 use super::leg::{LegIndex, LegState};
 use super::order::Origin;
 use super::redirects::{Again, Awaited};
-use super::{Front, Kind, PATIENCE, Router};
+use super::{Apart, Front, Kind, PATIENCE, Router};
 use crate::cluster::{Map, NodeIndex, Role};
 use crate::link::Unavailable;
 use crate::tick::Tick;
@@ -52,6 +52,26 @@ impl Router {
         self.transaction.leave(index);
         if !self.has_connection(index) {
             self.incoming.leg_lost(index);
+        }
+    }
+
+    /// Records that a leg has no connection, and that the newest map does not have its node. Commands of which no byte was
+    /// written go to the new owners. A transaction or WATCH there has failed, as if the node had redirected it.
+    pub fn gone(&mut self, index: LegIndex, now: Tick) {
+        let Some(leg) = self.legs.get(index) else { return };
+        let front = self.bound_front().filter(|front| front.leg == index).map(|front| front.kind);
+        if leg.listens || front == Some(Kind::Login) {
+            return self.unreachable(index, Unavailable::Resolve, now);
+        }
+        self.leave(index, now);
+        if let Some(leg) = self.legs.get_mut(index)
+            && let LegState::Closed { since, .. } = leg.state
+        {
+            leg.close(since, now);
+        }
+        if let Some(kind) = front {
+            let is_exec = matches!(kind, Kind::Exec | Kind::SpoiltExec);
+            self.replace(index, if is_exec { Self::exec_moved() } else { Self::moved_away() });
         }
     }
 
@@ -90,6 +110,12 @@ impl Router {
     pub(super) fn bound_leg(&self) -> Option<LegIndex> {
         let plain = |kind| matches!(kind, Kind::Plain | Kind::Script | Kind::Blocking | Kind::Part);
         self.apart.front().filter(|apart| !plain(apart.kind)).map(|apart| apart.leg)
+    }
+
+    /// Returns the command of [`Self::bound_leg`], if its reply is next and was not replaced.
+    pub(super) fn bound_front(&self) -> Option<&Apart> {
+        let is_next = matches!((&self.front, self.order.front()), (Front::Ordered, Some((Origin::Apart, _))));
+        self.bound_leg().filter(|_| is_next).and(self.apart.front())
     }
 
     /// Sends the front's command to the new owner of its slot, if its leg has no connection and no byte was written.

@@ -373,16 +373,26 @@ impl Router {
         })
     }
 
-    /// Handles a blocking command that its server ended unexecuted, because the server has lost its role. Returns
-    /// whether it is sent again, to the next owner.
+    /// Handles a blocking command that its server ended unexecuted, because the server has lost its role. The server knows
+    /// its master, perhaps before the map does, and redirects the command. Returns whether the command is sent again.
     pub(super) fn unblocked(&mut self, leg: LegIndex, now: Tick) -> bool {
         let Some(again) = self.take_front(leg, Kind::Blocking) else {
             self.front = Front::Own(Cow::Borrowed(NOT_FOLLOWED));
             return true;
         };
         self.hints.cluster_down = true;
-        let awaited = self.legs.get(leg).map_or(Awaited::Owner(None), |leg| Awaited::Other(leg.node));
-        self.front = Front::Again(Box::new(again.waiting(awaited, now.after(PATIENCE))));
+        let node = self.legs.get(leg).map(|leg| leg.node);
+        if self.legs.get(leg).is_some_and(|leg| leg.pending() == 0) && !self.is_needed(leg) {
+            // The server closes the connection after this error.
+            self.legs.remove(leg);
+        }
+        match node.filter(|node| self.maps.latest().owner(again.slot) == Some(*node)) {
+            Some(node) => self.send_again(again, node, false, now),
+            None => {
+                let awaited = node.map_or(Awaited::Owner(None), Awaited::Other);
+                self.front = Front::Again(Box::new(again.waiting(awaited, now.after(PATIENCE))));
+            }
+        }
         true
     }
 

@@ -94,6 +94,43 @@ fn a_node_that_lost_its_place_is_not_dialled() {
     assert_eq!(scene.got(), "+1\r\n+PONG\r\n+2\r\n");
 }
 
+/// The caller has no address for the node any more. The rest of what was sent goes to the new owner.
+#[test]
+fn a_transaction_at_a_node_that_is_gone_fails_before_it_is_written() {
+    const EXPECTED: [&str; 4] =
+        ["+OK", "-TRYAGAIN the slot of this transaction has moved", "-EXECABORT", "+2"];
+    let (home, heir) = (owner("key"), (owner("key") + 1) % 3);
+    for is_map_first in [true, false] {
+        let mut scene = Scene::new();
+        let lines = ["MULTI", "SET key 1", "EXEC", "SET key 2"];
+        let mut bytes = lines.map(frame).concat();
+        let sent = scene.router.send(&bytes, scene.now(), true);
+        bytes.drain(..sent);
+        let next = after_failover(&scene, home, heir);
+        if is_map_first {
+            scene.router.set_map(&next, &[], scene.now());
+        }
+        for _ in 0..lines.len() {
+            scene.router.advance(scene.now());
+            while let Some((leg, node)) = scene.router.next_dial(scene.now()) {
+                assert_eq!(node.number(), home);
+                scene.router.set_map(&next, &[], scene.now());
+                scene.router.gone(leg, scene.now());
+                scene.router.advance(scene.now());
+            }
+            scene.take_own();
+        }
+        let sent = scene.router.send(&bytes, scene.now(), true);
+        assert_eq!(sent, bytes.len(), "{is_map_first}");
+        scene.go();
+        assert_eq!(scene.answer("+2\r\n"), heir);
+        let got = scene.got();
+        let is_expected = got.lines().zip(EXPECTED).all(|(line, expected)| line.starts_with(expected));
+        assert!(is_expected && got.lines().count() == EXPECTED.len(), "{is_map_first}: {got}");
+        assert!(scene.router.is_settled() && scene.router.ended().is_none());
+    }
+}
+
 #[test]
 fn a_transaction_at_a_node_that_lost_its_role_fails() {
     let (home, heir) = (owner("key"), (owner("key") + 1) % 3);
@@ -127,7 +164,7 @@ fn a_transaction_at_a_node_that_lost_its_role_fails() {
 
 /// The node says that it is a replica, after or before the map does.
 #[test]
-fn a_blocking_command_waits_for_the_next_owner() {
+fn a_blocking_command_follows_the_failover_of_its_node() {
     const UNBLOCKED: &str =
         "-UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)\r\n";
     let (home, heir) = (owner("key"), (owner("key") + 1) % 3);
@@ -139,8 +176,9 @@ fn a_blocking_command_waits_for_the_next_owner() {
             scene.router.set_map(&next, &[], scene.now());
         }
         assert_eq!(scene.answer(UNBLOCKED), home);
-        scene.router.set_map(&next, &[], scene.now());
-        scene.go();
+        if !is_map_first {
+            assert_eq!(scene.answer(&moved("key", heir)), home, "the node knows its master");
+        }
         assert_eq!(scene.answer("*-1\r\n"), heir, "{is_map_first}");
         assert_eq!(scene.got(), "*-1\r\n");
     }

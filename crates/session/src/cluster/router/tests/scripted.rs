@@ -66,7 +66,7 @@ impl Scene {
     }
 
     /// Takes the router's own bytes for the client.
-    fn take_own(&mut self) {
+    pub(super) fn take_own(&mut self) {
         let mut own = Vec::new();
         self.router.take_own(&mut own, usize::MAX, self.now());
         self.client.push_str(&String::from_utf8(own).expect("text"));
@@ -80,6 +80,7 @@ impl Scene {
     /// Lets the leg whose turn it is answer. Returns its node.
     pub(super) fn answer(&mut self, reply: &str) -> usize {
         let Turn::Leg(leg) = self.router.turn() else { panic!("no leg's turn: {:?}", self.router) };
+        let node = self.legs[&leg];
         let mut rest = reply.as_bytes();
         while !rest.is_empty() {
             match self.router.receive(leg, rest, self.now()) {
@@ -93,7 +94,7 @@ impl Scene {
             self.take_own();
         }
         self.go();
-        self.legs[&leg]
+        node
     }
 
     /// Returns the map after the slot of a key has moved to another node.
