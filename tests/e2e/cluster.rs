@@ -10,5 +10,6 @@ mod memory;
 mod places;
 mod pubsub;
 mod redis_rs;
+mod scan;
 mod scripted;
 mod watch;

@@ -111,7 +111,6 @@ fn commands_that_no_single_node_can_run_are_refused() {
         ("EVAL return(1) 2 {b}1 {c}1", crossslot),
         ("MONITOR", "-ERR portcullis: 'monitor' would concern one node of a cluster only"),
         ("CONFIG SET maxmemory 0", "-ERR portcullis: 'config set' would concern one node of a cluster only"),
-        ("SCAN 0", "-ERR portcullis: 'scan' concerns all nodes of a cluster, and is not supported yet"),
         ("CLIENT TRACKING on", "-ERR portcullis: 'client tracking' would concern one node of a cluster only"),
     ] {
         client.assert_reply(command, reply);

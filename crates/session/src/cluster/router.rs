@@ -32,6 +32,7 @@
 //! - **Alone.** After a blocking command, WATCH, a login, and the first keyed command of a transaction, nothing is judged
 //!   until every reply has arrived.
 //! - **Transactions** begin at the node of their first key ([`transaction`]).
+//! - **SCAN** goes through the slots, and asks the nodes one after the other ([`scan`]).
 //! - **Subscriptions** have legs of their own ([`subscriptions`]), which are read at any time between two replies
 //!   ([`Router::listening`]).
 //! - **Lost legs.** A command of which a byte was written is never sent again after its leg was lost: it gets an error.
@@ -53,6 +54,7 @@ mod order;
 mod places;
 mod redirects;
 mod replies;
+mod scan;
 mod subscriptions;
 mod transaction;
 
@@ -75,6 +77,7 @@ use self::maps::Maps;
 use self::order::{Order, Origin};
 use self::redirects::{Again, Step};
 pub use self::replies::Received;
+use self::scan::Scan;
 use self::subscriptions::Subscriptions;
 use self::transaction::Transaction;
 use super::{Map, NodeIndex};
@@ -113,6 +116,8 @@ pub struct Router {
     /// The commands that were sent again before their turn.
     ahead: Vec<Ahead>,
     joins: Joins,
+    /// The SCAN that the client waits for.
+    scan: Option<Box<Scan>>,
     front: Front,
     /// The time of the last change of the front.
     front_since: Tick,
@@ -173,6 +178,8 @@ enum Kind {
     Part,
     /// A part that was not sent. Its error is the oldest of the router's own replies.
     FailedPart,
+    /// A question of the router for SCAN.
+    Scan,
     Login,
 }
 
@@ -236,6 +243,7 @@ impl Router {
             apart: VecDeque::new(),
             ahead: Vec::new(),
             joins: Joins::default(),
+            scan: None,
             front: Front::Ordered,
             front_since: Tick::default(),
             is_slow_told: false,
@@ -368,7 +376,10 @@ impl Router {
 
     /// Returns whether every command was answered.
     pub fn is_settled(&self) -> bool {
-        self.order.is_empty() && self.subscriptions.are_quiet() && self.joins.is_settled()
+        self.order.is_empty()
+            && self.subscriptions.are_quiet()
+            && self.joins.is_settled()
+            && self.scan.is_none()
     }
 
     /// Returns why the session is over. The client has got every reply that it can get.
@@ -396,6 +407,7 @@ impl Router {
             + self.apart.capacity() * size_of::<Apart>()
             + self.ahead.capacity() * size_of::<Ahead>()
             + self.joins.held()
+            + self.scan.as_ref().map_or(0, |scan| scan.held())
             + self.incoming.held()
             + self.identity.held()
             + self.transaction.held()
@@ -520,6 +532,9 @@ impl Router {
                 let kind = self.apart.pop_front().map(|apart| apart.kind);
                 if kind == Some(Kind::Opening) {
                     self.transaction.spoil_unopened();
+                } else if kind == Some(Kind::Scan) {
+                    // The client has an error in place of the reply.
+                    self.scan = None;
                 }
             }
             _ => {}

@@ -30,6 +30,8 @@ pub(super) enum Class {
     Unwatch,
     /// All masters. Their replies become one.
     AllMasters(Joined),
+    /// SCAN, which goes through the slots.
+    Scan,
     /// A command that subscribes or unsubscribes.
     Subscription(Verb),
     /// Refused.
@@ -124,7 +126,8 @@ impl Class {
             id::EVAL | id::EVALSHA | id::EVAL_RO | id::EVALSHA_RO | id::FCALL | id::FCALL_RO => Self::Script,
             id::READONLY | id::READWRITE | id::ASKING => Self::Connection,
             id::MIGRATE | id::MOVE => Self::Refused(Refusal::OneNode),
-            id::SCAN | id::WAIT | id::WAITAOF => Self::Refused(Refusal::AllNodes),
+            id::SCAN => Self::Scan,
+            id::WAIT | id::WAITAOF => Self::Refused(Refusal::AllNodes),
             _ if is_of_any_node(command) => Self::Any,
             _ if command.top() == id::CLIENT => Self::Connection,
             _ if let Some(joined) = Joined::of(command) => Self::AllMasters(joined),
@@ -179,7 +182,7 @@ mod tests {
         for command in [id::DBSIZE, id::SCRIPT_LOAD, id::PUBSUB_NUMSUB, id::KEYS] {
             assert!(matches!(of(command), Class::AllMasters(_)), "{}", command.name());
         }
-        for command in [id::SCAN, id::WAIT, id::WAITAOF] {
+        for command in [id::WAIT, id::WAITAOF] {
             assert_eq!(of(command), Class::Refused(Refusal::AllNodes), "{}", command.name());
         }
         for command in
@@ -195,6 +198,6 @@ mod tests {
     fn texts_of_refusals() {
         let line = Refusal::OneNode.line("monitor");
         assert_eq!(line, b"-ERR portcullis: 'monitor' would concern one node of a cluster only\r\n");
-        assert!(Refusal::AllNodes.line("scan").starts_with(b"-ERR portcullis: 'scan' concerns"));
+        assert!(Refusal::AllNodes.line("wait").starts_with(b"-ERR portcullis: 'wait' concerns"));
     }
 }

@@ -128,8 +128,8 @@ impl Router {
     pub fn send(&mut self, buf: &[u8], now: Tick, reads: bool) -> usize {
         let mut taken = 0;
         while !self.holds(now, reads) {
-            if self.joins.is_sending() {
-                if !self.send_parts(now) {
+            if self.joins.is_sending() || self.scan.is_some() {
+                if !self.go_on_scanning(now) || !self.send_parts(now) {
                     break;
                 }
                 continue;
@@ -176,7 +176,7 @@ impl Router {
 
     /// Returns whether a command waits, so that [`Router::send`] must be called again although no bytes have come.
     pub const fn has_held(&self) -> bool {
-        !self.incoming.partial.is_empty() || self.joins.is_sending()
+        !self.incoming.partial.is_empty() || self.joins.is_sending() || self.scan.is_some()
     }
 
     /// Returns whether commands of the client wait to be judged.
@@ -372,6 +372,7 @@ impl Router {
             Class::Watch => self.watch(command, now),
             Class::Unwatch => self.unwatch(command, now),
             Class::AllMasters(joined) => self.fan_out(command, self.sum_of(joined), now),
+            Class::Scan => self.scan(command, now),
             Class::Login => self.log_in(command, now),
             Class::Reset => self.reset(now),
             Class::Connection => self.of_connection(command, now),

@@ -75,6 +75,7 @@ impl Router {
         self.ahead.clear();
         self.own.clear();
         self.joins = Joins::default();
+        self.scan = None;
         self.front = Front::Ordered;
         self.subscriptions.end();
     }

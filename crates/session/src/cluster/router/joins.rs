@@ -39,7 +39,8 @@ const MAX_PARTS: usize = 256;
 pub(super) const MAX_JOINED: usize = 1024 * 1024;
 
 /// The error in place of a joined reply that would be longer.
-const TOO_LONG: &[u8] = b"-ERR portcullis: the joined reply of the nodes would be larger than 1 MiB\r\n";
+pub(super) const TOO_LONG: &[u8] =
+    b"-ERR portcullis: the joined reply of the nodes would be larger than 1 MiB\r\n";
 
 /// The commands of several parts.
 #[derive(Debug, Default)]

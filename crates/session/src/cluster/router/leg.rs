@@ -14,6 +14,7 @@ use std::time::Duration;
 use portcullis_resp::scan::ReplyScanner;
 
 use super::kept::Kept;
+use super::scan::Process;
 use crate::cluster::{Node, NodeIndex, Reserved};
 use crate::link::{Stage, Unavailable};
 use crate::tick::Tick;
@@ -71,6 +72,8 @@ pub(super) struct Leg {
     written: usize,
     pub(super) kept: Kept,
     pub(super) scan: ReplyScanner,
+    /// The process that the connection leads to, if it was asked.
+    pub(super) process: Option<Process>,
     /// The number of commands that were sent by this leg, and the number of those that were answered.
     sent: u64,
     answered: u64,
@@ -131,6 +134,7 @@ impl Leg {
             written: 0,
             kept: Kept::default(),
             scan: ReplyScanner::new(),
+            process: None,
             sent: 0,
             answered: 0,
             newest_write: 0,
@@ -344,6 +348,7 @@ impl Leg {
     pub(super) fn close(&mut self, since: Tick, retry_at: Tick) {
         self.state = LegState::Closed { since, retry_at, is_dialling: false };
         self.scan = ReplyScanner::new();
+        self.process = None;
         self.setup = Vec::new();
         if self.pending() == 0 {
             self.drops.clear();

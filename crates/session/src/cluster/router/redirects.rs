@@ -178,7 +178,8 @@ impl Router {
             | Kind::Watch
             | Kind::Opening
             | Kind::Part
-            | Kind::FailedPart => {}
+            | Kind::FailedPart
+            | Kind::Scan => {}
         }
         // A script that has run can return a TRYAGAIN of its own.
         if redirect == Redirect::TryAgain && (kind == Kind::Script || self.has_later_of_slot(leg)) {

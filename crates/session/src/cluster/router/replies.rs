@@ -49,12 +49,16 @@ impl Router {
         if let Some(head) = self.waits.passing {
             return match kind {
                 Kind::Part => self.pass_part(index, head, buf, now),
+                Kind::Scan => self.drop_scanned(index, head, buf, now),
                 _ => self.pass_on(index, kind, head, buf, now),
             };
         }
         let is_dropped = leg.drops_next() || buf.first() == Some(&b'>');
         if kind == Kind::Part && !is_dropped {
             return self.receive_part(index, buf, now);
+        }
+        if kind == Kind::Scan && !is_dropped {
+            return self.receive_scan(index, buf, now);
         }
         match leg.scan.next(buf) {
             Ok(Reply::Need { at_least }) => Received::Need(at_least),

@@ -5,6 +5,7 @@ mod connection;
 mod failover;
 mod joins;
 mod places;
+mod scan;
 mod scripted;
 mod simulation;
 mod subscriptions;

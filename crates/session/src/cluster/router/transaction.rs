@@ -200,7 +200,7 @@ impl Router {
             Class::Login | Class::Subscription(_) => {
                 self.refuse_queued(Cow::Borrowed(reply::NOT_ALLOWED_IN_TRANSACTION), now)
             }
-            Class::AllMasters(_) => {
+            Class::AllMasters(_) | Class::Scan => {
                 self.refuse_queued(Cow::Owned(Refusal::InTransaction.line(command.id.name())), now)
             }
             Class::Refused(refusal) => self.refuse_queued(Cow::Owned(refusal.line(command.id.name())), now),
