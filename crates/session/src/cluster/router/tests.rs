@@ -11,13 +11,14 @@ mod simulation;
 mod subscriptions;
 mod world;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_resp::limits::{MAX_ARGUMENTS, MAX_BULK, MAX_INLINE, RequestLimits};
 
 use super::{Router, RouterSettings};
-use crate::cluster::{Announced, Endpoint, Map, Role};
+use crate::cluster::{Announced, Endpoint, LegIndex, Map, Role};
 
 const LIMITS: RequestLimits = RequestLimits {
     bulk: MAX_BULK,
@@ -76,6 +77,16 @@ fn announced(nodes: usize, role: impl Fn(usize) -> Role) -> Vec<Announced> {
         migrating: Vec::new(),
     };
     (0..nodes).map(node).collect()
+}
+
+/// Takes what the router writes, as far as it does.
+fn write_all(router: &mut Router, written: &mut BTreeMap<LegIndex, Vec<u8>>) {
+    let legs: Vec<_> = router.unwritten().collect();
+    for leg in legs {
+        let bytes = router.bytes_for(leg).to_vec();
+        router.wrote(leg, bytes.len());
+        written.entry(leg).or_default().extend(bytes);
+    }
 }
 
 /// The frame of a command.

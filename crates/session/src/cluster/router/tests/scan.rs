@@ -8,7 +8,7 @@ use portcullis_resp::slot::{SLOTS, slot};
 use sha2::{Digest, Sha256};
 
 use super::world::Random;
-use super::{LIMITS, frame, map, router};
+use super::{LIMITS, frame, map, router, write_all};
 use crate::cluster::{LegIndex, Map, Received, Router, Turn};
 use crate::tick::Tick;
 
@@ -285,12 +285,7 @@ impl Client {
                 self.written.remove(&leg);
                 self.router.connected(leg, now);
             }
-            let legs: Vec<_> = self.router.unwritten().collect();
-            for leg in legs {
-                let bytes = self.router.bytes_for(leg).to_vec();
-                self.router.wrote(leg, bytes.len());
-                self.written.entry(leg).or_default().extend(bytes);
-            }
+            write_all(&mut self.router, &mut self.written);
             match self.router.turn() {
                 Turn::Own => self.router.take_own(&mut reply, usize::MAX, now),
                 Turn::Leg(leg) => self.answer(leg),

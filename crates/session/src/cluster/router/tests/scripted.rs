@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use portcullis_resp::slot::slot;
 
-use super::{frame, map, migrating, router};
+use super::{frame, map, migrating, router, write_all};
 use crate::cluster::{LegIndex, Map, Received, Router, Turn};
 use crate::link::Unavailable;
 use crate::tick::Tick;
@@ -56,12 +56,7 @@ impl Scene {
             self.legs.insert(leg, node.number());
             self.router.connected(leg, now);
         }
-        let legs: Vec<_> = self.router.unwritten().collect();
-        for leg in legs {
-            let bytes = self.router.bytes_for(leg).to_vec();
-            self.router.wrote(leg, bytes.len());
-            self.written.entry(leg).or_default().extend(bytes);
-        }
+        write_all(&mut self.router, &mut self.written);
         self.take_own();
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use portcullis_resp::slot::slot;
 
-use super::{frame, map, router};
+use super::{frame, map, router, write_all};
 use crate::cluster::{Ended, LegIndex, Map, Received, Router, Turn};
 use crate::link::Unavailable;
 use crate::tick::Tick;
@@ -72,12 +72,7 @@ impl Scene {
                 self.router.connected(leg, now);
             }
         }
-        let legs: Vec<_> = self.router.unwritten().collect();
-        for leg in legs {
-            let bytes = self.router.bytes_for(leg).to_vec();
-            self.router.wrote(leg, bytes.len());
-            self.written.entry(leg).or_default().extend(bytes);
-        }
+        write_all(&mut self.router, &mut self.written);
         let mut own = Vec::new();
         self.router.take_own(&mut own, usize::MAX, now);
         self.client.push_str(&String::from_utf8(own).expect("text"));
