@@ -2,11 +2,13 @@
 
 mod commands;
 mod faults;
+mod learned;
 mod load;
 mod locks;
 mod logins;
 mod lying;
 mod memory;
+mod open_legs;
 mod places;
 mod pubsub;
 mod redis_rs;

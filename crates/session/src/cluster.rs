@@ -13,6 +13,7 @@ mod endpoint;
 mod map;
 mod redirect;
 mod router;
+mod server_facts;
 
 pub use answer::{Announced, Answer, AnswerFault, Replies, Role};
 pub use choose::{Choice, Chooser, Heard, Kept};
@@ -21,3 +22,4 @@ pub use endpoint::Endpoint;
 pub use map::{MAX_NODES, Map, MapFault, Node, NodeIndex, Reserved};
 pub use redirect::{Redirect, Target};
 pub use router::{Ended, Hints, LegIndex, Received, Router, RouterSettings, Turn};
+pub use server_facts::{LearnedCommand, ServerFacts};

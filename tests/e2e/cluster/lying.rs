@@ -25,13 +25,15 @@ const BOUND: Duration = Duration::from_secs(10);
 const MOST_MEMORY: u64 = 60 << 20;
 
 /// Two nodes that form a cluster, and answer as a script says.
-struct Liars {
+pub(super) struct Liars {
     nodes: Vec<Fake>,
 }
 
 impl Liars {
     /// Starts the nodes. `script` gets the number of the node, the words of a command, and the ports of both nodes.
-    fn start(script: impl Fn(usize, &[&str], &[u16]) -> Option<Answer> + Send + Sync + 'static) -> Self {
+    pub(super) fn start(
+        script: impl Fn(usize, &[&str], &[u16]) -> Option<Answer> + Send + Sync + 'static,
+    ) -> Self {
         let ports = Arc::<OnceLock<Vec<u16>>>::default();
         let script = Arc::new(script);
         let start = |number| {
@@ -65,12 +67,12 @@ impl Liars {
             .hides(nodes.iter().map(|node| node.parse().expect("an address")))
     }
 
-    fn serve(&self) -> Gate {
+    pub(super) fn serve(&self) -> Gate {
         ready(self.gate())
     }
 
     /// Returns how often a command arrived at a node.
-    fn count(&self, node: usize, command: &str) -> usize {
+    pub(super) fn count(&self, node: usize, command: &str) -> usize {
         let node = &self.nodes[node];
         let connections = node.connections_with(command).into_iter();
         connections.map(|at| node.commands_on(at).iter().filter(|sent| *sent == command).count()).sum()
@@ -350,6 +352,35 @@ fn scripts_that_forge_redirects_run_once() {
     client.send_args(&[b"EVAL", script, b"1", b"{b}tryagain"]);
     client.assert_recv("-TRYAGAIN later");
     client.assert_reply("GET {b}tryagain", "\"1\"");
+}
+
+/// The node itself redirects a script whose slot has moved or is moving, and says so when it is asked.
+#[test]
+fn scripts_follow_their_slot() {
+    let cluster = Cluster::builder().without_replicas().start();
+    let gate = started(&cluster);
+    let mut client = gate.connect();
+    let function = "#!lua name=lib\nredis.register_function('add', function(keys) return redis.call('INCR', keys[1]) end)";
+    client.send_args(&[b"FUNCTION", b"LOAD", function.as_bytes()]);
+    client.assert_recv("\"lib\"");
+    let script = "return redis.call('INCR', KEYS[1])";
+    let mut run = |expected: &str| {
+        client.send_args(&[b"EVAL", script.as_bytes(), b"1", b"{b}script"]);
+        client.assert_recv(expected);
+        client.assert_reply("FCALL add 1 {b}function", expected);
+    };
+    run(":1");
+    // The keys that have moved are at the other node, and those that were never there too.
+    let from = cluster.begin_move(SLOT_OF_B, 2);
+    run(":2");
+    while cluster.move_keys(SLOT_OF_B, from, 2) > 0 {}
+    run(":3");
+    cluster.end_move(SLOT_OF_B, from, 2);
+    run(":4");
+    cluster.move_slot(SLOT_OF_B, 1);
+    run(":5");
+    let redirects = |kind| gate.metric("upstream_redirects_total", &[("upstream", "main"), ("kind", kind)]);
+    assert!(redirects("ask") >= 2.0 && redirects("moved") >= 1.0);
 }
 
 /// The node's own error is passed on at once, and counted.

@@ -9,7 +9,7 @@ mod options;
 mod specs;
 
 pub use self::argv::{Argv, Frame};
-use super::{Access, CommandId, Flags, id};
+use super::{Access, CommandId, Flags, KeySpec, id};
 
 /// A key among the arguments of a command.
 #[derive(Copy, Clone, Eq, PartialEq, Debug)]
@@ -77,6 +77,18 @@ pub fn keys<'b>(
             info.keys.iter().try_for_each(|spec| specs::find(spec, none_allowed, args, &mut each))
         }
     }
+}
+
+/// Calls `each` with every key that these specifications give, for a command that the table does not have.
+///
+/// # Errors
+/// [`KeysUnknown::Arguments`] if an argument is missing, or the number of keys is none.
+pub fn specified_keys<'b>(
+    specs: &[KeySpec],
+    args: &(impl Argv<'b> + ?Sized),
+    mut each: impl FnMut(KeyRef<'b>),
+) -> Result<(), KeysUnknown> {
+    specs.iter().try_for_each(|spec| specs::find(spec, false, args, &mut each))
 }
 
 /// Calls `each` with every channel of a publishing or subscribing command. Other commands have no channels.

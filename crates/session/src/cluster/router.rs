@@ -39,6 +39,7 @@
 
 mod ahead;
 mod class;
+mod command;
 mod commands;
 mod connection;
 mod destination;
@@ -80,7 +81,7 @@ pub use self::replies::Received;
 use self::scan::Scan;
 use self::subscriptions::Subscriptions;
 use self::transaction::Transaction;
-use super::{Map, NodeIndex};
+use super::{Map, NodeIndex, ServerFacts};
 use crate::link::Unavailable;
 use crate::tick::Tick;
 
@@ -107,6 +108,7 @@ pub struct Router {
     seed: usize,
     failover_wait: Option<Duration>,
     maps: Maps,
+    server: Arc<ServerFacts>,
     legs: Legs,
     order: Order,
     /// The router's own replies that are pending.
@@ -237,6 +239,7 @@ impl Router {
             seed: settings.seed,
             failover_wait: settings.failover_wait,
             maps: Maps::of(map),
+            server: Arc::default(),
             legs: Legs::default(),
             order: Order::default(),
             own: VecDeque::new(),
@@ -268,6 +271,11 @@ impl Router {
         silent.into_iter().for_each(|leg| self.break_off(leg, Broken::Left));
         self.leave_places(map, &lost, now);
         self.advance(now);
+    }
+
+    /// Takes what the nodes say about their servers. Commands that arrive later are judged by it.
+    pub fn set_server(&mut self, server: &Arc<ServerFacts>) {
+        self.server = Arc::clone(server);
     }
 
     /// Does what the time allows. The caller calls it when it begins to move bytes.

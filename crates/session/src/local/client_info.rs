@@ -187,21 +187,12 @@ impl ClientInfo {
     }
 
     fn set_info(&mut self, attribute: &[u8], value: &[u8]) -> Said {
-        let field = if attribute.eq_ignore_ascii_case(b"lib-name") {
-            &mut self.lib_name
-        } else if attribute.eq_ignore_ascii_case(b"lib-ver") {
-            &mut self.lib_ver
-        } else {
-            return quoting(b"-ERR Unrecognized option '", attribute, b"'\r\n");
-        };
-        match printable(value) {
-            Some(Some(value)) => *field = value,
-            Some(None) => return error(TOO_LONG),
-            None => {
-                let rest = b" cannot contain spaces, newlines or special characters.\r\n";
-                return quoting(b"-ERR ", attribute, rest);
-            }
+        if let Some(line) = refused_info(attribute, value) {
+            return Said::Error(line);
         }
+        let is_name = attribute.eq_ignore_ascii_case(b"lib-name");
+        let field = if is_name { &mut self.lib_name } else { &mut self.lib_ver };
+        *field = printable(value).flatten().unwrap_or_default();
         ok()
     }
 
@@ -406,11 +397,27 @@ fn error(line: &[u8]) -> Said {
     Said::Error(line.to_vec())
 }
 
-fn quoting(before: &[u8], text: &[u8], after: &[u8]) -> Said {
+/// Returns the error line for a CLIENT SETINFO that is refused.
+pub(crate) fn refused_info(attribute: &[u8], value: &[u8]) -> Option<Vec<u8>> {
+    let is_known = [&b"lib-name"[..], b"lib-ver"].iter().any(|known| attribute.eq_ignore_ascii_case(known));
+    if !is_known {
+        return Some(quoting(b"-ERR Unrecognized option '", attribute, b"'\r\n"));
+    }
+    match printable(value) {
+        Some(Some(_)) => None,
+        Some(None) => Some(TOO_LONG.to_vec()),
+        None => {
+            let rest = b" cannot contain spaces, newlines or special characters.\r\n";
+            Some(quoting(b"-ERR ", attribute, rest))
+        }
+    }
+}
+
+fn quoting(before: &[u8], text: &[u8], after: &[u8]) -> Vec<u8> {
     let mut line = before.to_vec();
     encode::sanitise(&mut line, text);
     line.extend_from_slice(after);
-    Said::Error(line)
+    line
 }
 
 fn wrong_arity(command: CommandId) -> Said {
@@ -426,7 +433,7 @@ fn unknown_subcommand(word: &[u8]) -> Said {
 }
 
 fn unknown_kind(word: &[u8]) -> Said {
-    quoting(b"-ERR Unknown client type '", word, b"'\r\n")
+    Said::Error(quoting(b"-ERR Unknown client type '", word, b"'\r\n"))
 }
 
 /// The longest name or library in bytes. Redis has no limit, but the gate keeps these texts as long as the client is

@@ -92,6 +92,7 @@ impl ManyLane {
         let nodes = cluster.map().nodes().iter().map(Node::index);
         let down: Vec<NodeIndex> = nodes.filter(|node| cluster.is_down(*node)).collect();
         let now = self.resources.clock.latest();
+        self.router.set_server(cluster.server());
         self.router.set_map(cluster.map(), &down, now);
         for socket in &mut self.sockets {
             let (Some(leg), Some(peer)) = (socket.leg(), socket.peer_address()) else { continue };

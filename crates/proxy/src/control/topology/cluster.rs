@@ -7,6 +7,7 @@
 //!                                  Publisher --> workers, health check
 //! ```
 
+mod facts;
 mod line;
 mod said;
 
@@ -20,7 +21,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use self::line::{Line, NoAnswer, Question};
+use self::facts::FactsOfNodes;
+use self::line::{Line, NoAnswer, Question, Told as Facts};
 use self::said::Said;
 use super::publisher::Publisher;
 use crate::metrics::{ReloadResult, UpstreamErrorKind};
@@ -41,6 +43,8 @@ enum News {
     Answered { asked: Asked, place: (u64, usize), answer: Result<Box<Answer>, NoAnswer> },
     /// A node was probed.
     Probed { node: Box<str>, address: Address, result: Result<(), Fault> },
+    /// A node was asked for facts about its server. `None`: it tells nothing.
+    Told { address: Address, told: Option<Facts> },
     /// A name was looked up.
     Found { host: Box<str>, result: Result<Vec<SocketAddr>, Arc<str>> },
 }
@@ -51,6 +55,7 @@ pub(super) struct Watch {
     upstream: Arc<Upstream>,
     tcp: Tcp,
     follower: Follower,
+    facts: FactsOfNodes,
     publisher: Publisher,
     said: Said,
     lines: HashMap<Address, Line>,
@@ -78,6 +83,7 @@ impl Watch {
             upstream: Arc::clone(upstream),
             tcp: tcp.clone(),
             follower: Follower::new(cluster, map, times, Instant::now()),
+            facts: FactsOfNodes::default(),
             publisher,
             said: Said::new(upstream),
             lines: HashMap::new(),
@@ -112,6 +118,9 @@ impl Watch {
             News::Answered { asked, place, answer } => {
                 self.said.answered(&asked.address, answer.as_ref().err());
                 self.reached(&asked.address, answer.as_ref().err().map(NoAnswer::kind));
+                if answer.is_ok() {
+                    self.ask_for_facts(&asked, now);
+                }
                 let said = match answer {
                     Ok(answer) => Told::Answer(answer),
                     Err(NoAnswer::Fault(_)) => Told::Nothing,
@@ -128,10 +137,25 @@ impl Watch {
                     self.said.is_up(&address);
                 }
             }
+            News::Told { address, told } => {
+                if let Some(server) = told.and_then(|told| self.facts.told(&address, told)) {
+                    self.said.learned(&server);
+                    self.follower.set_server(server);
+                }
+            }
             News::Found { host, result } => {
                 self.said.found(&host, result.as_ref().err());
                 self.follower.found(&host, result);
             }
+        }
+    }
+
+    /// Asks a node that answers for facts about its server, if they may have changed.
+    fn ask_for_facts(&mut self, asked: &Asked, now: Instant) {
+        if let Some(known) = self.facts.due(&asked.address, now) {
+            let place = self.follower.place_of(asked);
+            let address = asked.address.clone();
+            self.put(address.clone(), place, Question::Facts { address, known });
         }
     }
 
@@ -200,6 +224,7 @@ impl Watch {
         self.publisher.set_cluster(cluster.map());
         let addresses: HashSet<Address> = self.follower.addresses().collect();
         self.failures.retain(|address, _| addresses.contains(address));
+        self.facts.retain(|address| addresses.contains(address));
         if let Some(view) = self.publisher.view().with_cluster(cluster) {
             self.publisher.publish(view).await;
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_config::{Address, Cluster};
-use portcullis_session::cluster::{Answer, Map, Node};
+use portcullis_session::cluster::{Answer, Map, Node, ServerFacts};
 use tokio::time::Instant;
 
 use super::facts::{NodeFacts, ranges, role_word};
@@ -24,6 +24,7 @@ pub(crate) struct Follower {
     health: Health,
     former: FormerPlaces,
     names: Names,
+    server: Arc<ServerFacts>,
     /// The time for a connection and for an answer.
     limit: Duration,
     /// Whether the view has changed.
@@ -84,6 +85,7 @@ impl Follower {
             health: Health::new(now),
             former: FormerPlaces::default(),
             names: Names::new(every),
+            server: Arc::default(),
             limit,
             is_changed: false,
         };
@@ -172,6 +174,12 @@ impl Follower {
         self.is_changed |= self.names.found(host, result);
     }
 
+    /// Takes what the nodes tell about their servers.
+    pub(crate) fn set_server(&mut self, server: Arc<ServerFacts>) {
+        self.server = server;
+        self.is_changed = true;
+    }
+
     /// Does what is due. Returns the work for the sockets.
     pub(crate) fn proceed(&mut self, now: Instant) -> Work {
         let mut work = Work { down: self.health.tick(now), ..Work::default() };
@@ -224,7 +232,7 @@ impl Follower {
     }
 
     /// Returns the place of a node that is asked.
-    fn place_of(&self, asked: &Asked) -> Place {
+    pub(crate) fn place_of(&self, asked: &Asked) -> Place {
         let node = asked.node.as_ref().and_then(|id| self.survey.map()?.with_id(id));
         let fixed = || Place { address: asked.address.clone(), sockets: self.names.sockets(&asked.address) };
         node.map_or_else(fixed, |node| self.place(node))
@@ -241,7 +249,7 @@ impl Follower {
             is_down: self.health.of(node.id()) == NodeHealth::Down,
         };
         let view = ClusterView::new(Arc::clone(map), self.survey.condition(), state);
-        Some(view.with_silent(self.former.silent()))
+        Some(view.with_silent(self.former.silent()).with_server(&self.server))
     }
 
     /// Returns the nodes as operators see them. `link` returns the state of the connection to an address.

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use portcullis_session::cluster::{Map, Node, NodeIndex};
+use portcullis_session::cluster::{Map, Node, NodeIndex, ServerFacts};
 
 use super::{Place, Sockets, is_same_server};
 
@@ -16,6 +16,7 @@ pub(crate) struct ClusterView {
     condition: Condition,
     /// The nodes that have lost a place and are silent there, with its sockets.
     silent: Box<[(NodeIndex, Sockets)]>,
+    server: Arc<ServerFacts>,
 }
 
 /// A node, besides what the map has of it.
@@ -42,12 +43,22 @@ impl ClusterView {
     /// Puts a map and the states of its nodes together. `state` is called for each node of the map.
     pub(crate) fn new(map: Arc<Map>, condition: Condition, state: impl FnMut(&Node) -> NodeState) -> Self {
         let nodes = map.nodes().iter().map(state).collect();
-        Self { map, nodes, condition, silent: Box::default() }
+        Self { map, nodes, condition, silent: Box::default(), server: Arc::default() }
     }
 
     /// Returns the view with these nodes, which have lost a place and are silent there.
     pub(crate) fn with_silent(self, silent: impl Iterator<Item = (NodeIndex, Sockets)>) -> Self {
         Self { silent: silent.collect(), ..self }
+    }
+
+    /// Returns the view with what the nodes tell about their servers.
+    pub(crate) fn with_server(self, server: &Arc<ServerFacts>) -> Self {
+        Self { server: Arc::clone(server), ..self }
+    }
+
+    /// What the nodes tell about their servers.
+    pub(crate) const fn server(&self) -> &Arc<ServerFacts> {
+        &self.server
     }
 
     /// The owner of each slot.
@@ -106,6 +117,7 @@ impl PartialEq for ClusterView {
             && self.nodes == other.nodes
             && self.condition == other.condition
             && self.silent == other.silent
+            && self.server == other.server
     }
 }
 

@@ -10,11 +10,11 @@
 use portcullis_resp::command::{Flags, keys};
 
 use super::class::Class;
-use super::commands::{slot_of, whole};
+use super::command::{slot_of, whole};
 use super::leg::{Leg, LegIndex};
 use super::order::Origin;
 use super::{Front, Kind, Router};
-use crate::cluster::{NodeIndex, Redirect, Target};
+use crate::cluster::{NodeIndex, Redirect, ServerFacts, Target};
 use crate::tick::Tick;
 
 /// The most commands that are sent ahead together, so that the replies fit into the buffer of a socket.
@@ -94,7 +94,7 @@ impl Router {
         let mut way = None;
         let (mut n, mut len) = (0, 0);
         leg.kept.all(|frame| {
-            let next = frame.and_then(slot_of_one_key).and_then(|slot| {
+            let next = frame.and_then(|frame| slot_of_one_key(frame, &self.server)).and_then(|slot| {
                 let line = first_line(&lines[len..]).filter(|_| n == 0 || !leg.drops_before(n))?;
                 let node = self.leads_to(line, slot, leg)?;
                 (*way.get_or_insert(node) == node).then_some(line.len())
@@ -124,12 +124,12 @@ fn first_line(bytes: &[u8]) -> Option<&[u8]> {
 }
 
 /// Returns the slot of the key of a kept frame with one key, if its reply has no effect on the session.
-fn slot_of_one_key(frame: &[u8]) -> Option<u16> {
-    let command = whole(frame).filter(|command| Class::of(command.id) == Class::Keyed)?;
+fn slot_of_one_key(frame: &[u8], server: &ServerFacts) -> Option<u16> {
+    let command = whole(frame, server).filter(|command| Class::of(command.id) == Class::Keyed)?;
     if command.id.info().flags.contains(Flags::BLOCKING) {
         return None;
     }
     let mut n = 0;
     keys::keys(command.id, &keys::Frame::new(frame, command.arguments), |_| n += 1).ok()?;
-    slot_of(frame).filter(|_| n == 1)
+    slot_of(frame, server).filter(|_| n == 1)
 }

@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 
 use portcullis_resp::command::{CommandId, Flags, id};
 
+use crate::cluster::{LearnedCommand, ServerFacts};
 use crate::shape::Verb;
 
 /// The treatment of a command.
@@ -110,6 +111,20 @@ impl Class {
         static TABLE: LazyLock<Box<[Class]>> =
             LazyLock::new(|| CommandId::all().map(Class::decide).collect());
         TABLE.get(command.index()).copied().unwrap_or(Self::Refused(Refusal::Unknown))
+    }
+
+    /// Returns the treatment of a command that the table does not have, as the nodes describe it.
+    pub(super) fn of_learned(command: &LearnedCommand) -> Self {
+        match command.has_keys() {
+            Some(true) => Self::Keyed,
+            Some(false) => Self::Refused(Refusal::OneNode),
+            None => Self::Refused(Refusal::Unknown),
+        }
+    }
+
+    /// Returns the treatment of a command that neither the table nor the nodes have. A node says so in its own words.
+    pub(super) const fn of_unknown(server: &ServerFacts) -> Self {
+        if server.has_told_commands() { Self::Any } else { Self::Refused(Refusal::Unknown) }
     }
 
     fn decide(command: CommandId) -> Self {

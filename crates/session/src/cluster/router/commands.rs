@@ -1,21 +1,23 @@
 //! The commands of the client: how they are divided, what holds them back, and where they go.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
-use portcullis_resp::command::{CommandId, Flags, id, keys, lookup, lookup_subcommand};
+use portcullis_resp::command::{CommandId, id, lookup};
 use portcullis_resp::limits::RequestLimits;
 use portcullis_resp::reply;
 use portcullis_resp::scan::{Request, RequestScanner, Span, arguments};
 use portcullis_resp::slot::slot;
 
 use super::class::{Class, Refusal};
+use super::command::{Command, exact_id, learned, may_block};
 use super::destination::Placed;
 use super::joins::Sum;
 use super::kept::MAX_FRAME;
 use super::leg::LegIndex;
 use super::order::Origin;
 use super::{Apart, Ended, Front, Kind, MAX_OUT_OF_TURN, Router, SILENCE};
-use crate::cluster::CommandSlot;
+use crate::cluster::{CommandSlot, NodeIndex, ServerFacts};
 use crate::local::client_info::not_while_subscribed;
 use crate::tick::Tick;
 
@@ -57,42 +59,6 @@ pub(super) enum Judged {
     Taken,
     /// The command must wait.
     Later,
-}
-
-/// One whole command, or the beginning of a long one.
-#[derive(Clone, Copy)]
-pub(super) struct Command<'b> {
-    pub(super) id: CommandId,
-    pub(super) frame: &'b [u8],
-    pub(super) arguments: u64,
-    pub(super) is_whole: bool,
-}
-
-impl Command<'_> {
-    /// Returns whether the command may change data, or speak to other clients.
-    pub(super) fn writes(&self) -> bool {
-        let flags = self.id.info().flags;
-        !flags.contains(Flags::READONLY) || flags.contains(Flags::MAY_REPLICATE)
-    }
-
-    /// Returns the slot of the keys, as far as they have arrived.
-    pub(super) fn slot(&self) -> CommandSlot {
-        let args = keys::Frame::new(self.frame, self.arguments);
-        if self.is_whole {
-            return CommandSlot::of(self.id, &args);
-        }
-        // The keys that have not arrived are checked by the node.
-        let mut found = CommandSlot::Unknown;
-        let _ = keys::keys(self.id, &args, |key| {
-            let slot = slot(key.key);
-            found = match found {
-                CommandSlot::Unknown => CommandSlot::One(slot),
-                CommandSlot::One(first) if first == slot => found,
-                _ => CommandSlot::Several,
-            };
-        });
-        found
-    }
 }
 
 impl Incoming {
@@ -247,13 +213,12 @@ impl Router {
                     return Some(added);
                 }
                 Ok(Request::Head { name, arguments, .. }) if partial.len() >= MAX_FRAME => {
-                    let command = Command {
-                        id: lookup(name.of(&partial)).unwrap_or(CommandId::UNKNOWN),
-                        frame: &partial,
-                        arguments,
-                        is_whole: false,
-                    };
-                    match self.long_command(command, now) {
+                    let id = lookup(name.of(&partial)).unwrap_or(CommandId::UNKNOWN);
+                    let command = Command { id, frame: &partial, arguments, is_whole: false, learned: None };
+                    let exact = exact_id(&command);
+                    let server = self.server_for(exact);
+                    let learned = server.as_deref().and_then(|server| learned(server, exact, &command));
+                    match self.long_command(Command { learned, ..command }, now) {
                         Long::Begun => return Some(added),
                         Long::Later => {
                             self.incoming.partial = partial;
@@ -280,7 +245,7 @@ impl Router {
 
     /// Judges the beginning of a long command.
     fn long_command(&mut self, command: Command<'_>, now: Tick) -> Long {
-        let class = class_of(&command);
+        let class = self.class_of(&command);
         let is_too_long = command.frame.len() >= self.incoming.most_held;
         let may_be_split = Sum::of_split(command.id, command.arguments).is_some();
         if !is_too_long && (self.transaction.is_begun() || may_be_split) {
@@ -339,7 +304,7 @@ impl Router {
             return;
         }
         match (class, command.slot()) {
-            (Class::Refused(refusal), _) => self.refuse(command.id, refusal, now),
+            (Class::Refused(refusal), _) => drop(self.refuse(*command, refusal, now)),
             (class, _) if self.only_listens() && !matches!(class, Class::Subscription(_)) => {
                 self.answer(Cow::Owned(not_while_subscribed(command.id)), now);
             }
@@ -353,9 +318,11 @@ impl Router {
     /// Judges one whole command.
     fn command(&mut self, frame: &[u8], name: Span, arguments: u64, now: Tick) -> Judged {
         let id = lookup(name.of(frame)).unwrap_or(CommandId::UNKNOWN);
-        let mut command = Command { id, frame, arguments, is_whole: true };
-        let class = class_of(&command);
+        let mut command = Command { id, frame, arguments, is_whole: true, learned: None };
         command.id = exact_id(&command);
+        let server = self.server_for(command.id);
+        command.learned = server.as_deref().and_then(|server| learned(server, command.id, &command));
+        let class = self.class_of(&command);
         if let Some(judged) = self.while_listening(&command, class, now) {
             return judged;
         }
@@ -377,7 +344,20 @@ impl Router {
             Class::Reset => self.reset(now),
             Class::Connection => self.of_connection(command, now),
             Class::Subscription(verb) => self.subscription(command, verb, now),
-            Class::Refused(refusal) => self.refuse_taken(command.id, refusal, now),
+            Class::Refused(refusal) => self.refuse(command, refusal, now),
+        }
+    }
+
+    /// Returns the facts about the servers, for a command that the table does not have.
+    fn server_for(&self, id: CommandId) -> Option<Arc<ServerFacts>> {
+        (id == CommandId::UNKNOWN).then(|| Arc::clone(&self.server))
+    }
+
+    fn class_of(&self, command: &Command<'_>) -> Class {
+        match (command.learned, exact_id(command)) {
+            (Some(learned), _) => Class::of_learned(learned),
+            (None, CommandId::UNKNOWN) => Class::of_unknown(&self.server),
+            (None, exact) => Class::of(exact),
         }
     }
 
@@ -404,7 +384,7 @@ impl Router {
         };
         let kind = match class {
             Class::Script => Kind::Script,
-            _ if command.id.info().flags.contains(Flags::BLOCKING) && may_block(&command) => Kind::Blocking,
+            _ if may_block(&command) => Kind::Blocking,
             _ => Kind::Plain,
         };
         let speaks = kind == Kind::Script || command.id == id::SPUBLISH;
@@ -459,11 +439,12 @@ impl Router {
         }
     }
 
-    /// Sends PUBLISH to the owner of the slot of the channel's name, so that messages of a channel keep their order.
+    /// Sends PUBLISH to the owner of the slot of the channel's name, so that messages of a channel keep their order. An
+    /// owner that is down or has lost its place is not waited for, because any node can publish.
     fn publish(&mut self, command: Command<'_>, now: Tick) -> Judged {
         let channel = arguments(command.frame).nth(1).unwrap_or_default();
-        let Some(node) = self.maps.current().owner(slot(channel)).filter(|node| !self.maps.is_down(*node))
-        else {
+        let is_well = |node: &NodeIndex| !self.maps.is_down(*node) && !self.has_left(*node);
+        let Some(node) = self.maps.current().owner(slot(channel)).filter(is_well) else {
             return self.send_to_any(command, Kind::Plain, now);
         };
         match self.leg_for(node, false, now) {
@@ -486,13 +467,8 @@ impl Router {
         self.answer(Cow::Borrowed(line), now);
     }
 
-    fn refuse(&mut self, command: CommandId, refusal: Refusal, now: Tick) {
-        self.answer(Cow::Owned(refusal.line(command.name())), now);
-    }
-
-    pub(super) fn refuse_taken(&mut self, command: CommandId, refusal: Refusal, now: Tick) -> Judged {
-        self.refuse(command, refusal, now);
-        Judged::Taken
+    pub(super) fn refuse(&mut self, command: Command<'_>, refusal: Refusal, now: Tick) -> Judged {
+        self.answer(Cow::Owned(refusal.line(&command.name())), now)
     }
 }
 
@@ -504,44 +480,4 @@ enum Long {
     Later,
     /// The first key has not arrived.
     NeedMore,
-}
-
-/// Returns the command or the subcommand that a frame names. An unknown subcommand is an unknown command.
-fn exact_id(command: &Command<'_>) -> CommandId {
-    if !command.id.is_container() || command.arguments < 2 {
-        return command.id;
-    }
-    let subcommand = arguments(command.frame).nth(1).unwrap_or_default();
-    lookup_subcommand(command.id, subcommand).unwrap_or(CommandId::UNKNOWN)
-}
-
-fn class_of(command: &Command<'_>) -> Class {
-    Class::of(exact_id(command))
-}
-
-/// Returns the slot of the keys of a kept frame.
-pub(super) fn slot_of(frame: &[u8]) -> Option<u16> {
-    match whole(frame)?.slot() {
-        CommandSlot::One(slot) => Some(slot),
-        _ => None,
-    }
-}
-
-/// Reads a kept frame.
-pub(super) fn whole(frame: &[u8]) -> Option<Command<'_>> {
-    let mut args = arguments(frame);
-    let id = lookup(args.next()?)?;
-    let arguments = u64::try_from(args.count() + 1).ok()?;
-    let command = Command { id, frame, arguments, is_whole: true };
-    Some(Command { id: exact_id(&command), ..command })
-}
-
-/// Returns whether the server may block the command until another client acts.
-fn may_block(command: &Command<'_>) -> bool {
-    match command.id {
-        id::XREAD | id::XREADGROUP => arguments(command.frame)
-            .take_while(|argument| !argument.eq_ignore_ascii_case(b"streams"))
-            .any(|argument| argument.eq_ignore_ascii_case(b"block")),
-        _ => true,
-    }
 }

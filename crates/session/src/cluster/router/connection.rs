@@ -7,18 +7,23 @@ use portcullis_resp::scan::arguments;
 use portcullis_resp::{encode, reply};
 
 use super::class::Refusal;
-use super::commands::{Command, Judged};
+use super::command::Command;
+use super::commands::Judged;
 use super::destination::Placed;
-use super::identity::{Identity, Login};
+use super::identity::Login;
 use super::leg::LegIndex;
 use super::subscriptions::Subscriptions;
 use super::{Broken, Ended, Kind, REDIAL, Router};
 use crate::link::Unavailable;
+use crate::local::client_info::refused_info;
 use crate::tick::Tick;
 
 /// The reply to a HELLO that would change the RESP version of messages.
 const SUBSCRIBED: &[u8] =
     b"-ERR portcullis: the RESP version cannot be changed while the client is subscribed to channels of a cluster\r\n";
+
+/// The reply to SELECT of a server that has one database because it is a node of a cluster.
+const ONE_DATABASE: &[u8] = b"-ERR SELECT is not allowed in cluster mode\r\n";
 
 /// The reply to CLIENT ID, which each leg would answer differently. The session then knows that the number is unknown.
 const NO_ID: &[u8] = b"-ERR portcullis: a client of a cluster has several connections\r\n";
@@ -28,11 +33,18 @@ const NOT_BLOCKED: &[u8] = b":0\r\n";
 
 impl Router {
     /// Sends a login or SELECT to one node, when nothing is pending. The other legs are closed, because they have the old
-    /// login. Only Valkey has several databases in a cluster, from version 9 on: other nodes refuse.
+    /// login. Only Valkey has several databases in a cluster, from version 9 on. The watcher knows of others that they
+    /// refuse, so no node is asked.
     pub(super) fn log_in(&mut self, command: Command<'_>, now: Tick) -> Judged {
         let login = Login::of(command.id, command.frame);
-        if matches!(login, Login::Select(Some(db)) if db == self.identity.db()) {
-            return self.answer(Cow::Borrowed(reply::OK), now);
+        match login {
+            Login::Select(Some(db)) if db == self.identity.db() => {
+                return self.answer(Cow::Borrowed(reply::OK), now);
+            }
+            Login::Select(Some(_)) if self.server.has_one_database() => {
+                return self.answer(Cow::Borrowed(ONE_DATABASE), now);
+            }
+            _ => {}
         }
         if !self.is_settled() {
             return Judged::Later;
@@ -97,7 +109,7 @@ impl Router {
         }
         self.transaction.reset();
         self.subscriptions = Subscriptions::default();
-        self.identity = Identity::default();
+        self.identity.reset();
         let all: Vec<_> = self.legs.all().map(|(leg, _)| leg).collect();
         all.into_iter().for_each(|leg| self.legs.remove(leg));
         self.answer(Cow::Borrowed(reply::RESET), now)
@@ -122,12 +134,15 @@ impl Router {
                 self.identity.set_name(name);
                 self.tell_legs(command.frame)
             }
-            (id::CLIENT_SETINFO, [_, what, value]) => {
-                self.identity.set_info(what, value);
-                self.tell_legs(command.frame)
-            }
+            (id::CLIENT_SETINFO, [_, what, value]) => match refused_info(what, value) {
+                Some(line) => Cow::Owned(line),
+                None => {
+                    self.identity.set_info(what, value);
+                    self.tell_legs(command.frame)
+                }
+            },
             (id::CLIENT_NO_EVICT | id::CLIENT_NO_TOUCH, [_, mode]) => self.set_mode(command, mode),
-            _ => return self.refuse_taken(command.id, Refusal::OneNode, now),
+            _ => return self.refuse(command, Refusal::OneNode, now),
         };
         self.answer(reply, now)
     }

@@ -23,7 +23,7 @@ pub(super) struct Identity {
 pub(super) enum Login {
     /// AUTH. The frame is wiped when it is dropped.
     Auth(Preamble),
-    /// SELECT of this database. `None`: the argument is no number.
+    /// SELECT of this database. `None`: the arguments are not one number.
     Select(Option<u32>),
     /// HELLO with this RESP version, and the name that it gives the client.
     Hello {
@@ -42,8 +42,10 @@ impl Login {
         }
         let args: Vec<&[u8]> = arguments(frame).skip(1).collect();
         if command == id::SELECT {
-            let db = args.first().and_then(|db| std::str::from_utf8(db).ok());
-            return Self::Select(db.and_then(|db| db.parse().ok()));
+            let [db] = args[..] else { return Self::Select(None) };
+            let number = std::str::from_utf8(db).ok().and_then(|db| db.parse().ok());
+            // Servers accept no other form of a number, such as +1 or 01.
+            return Self::Select(number.filter(|number: &u32| number.to_string().as_bytes() == db));
         }
         let resp3 = args.first().map(|version| *version == b"3");
         let named = args.windows(2).skip(1).find(|pair| pair[0].eq_ignore_ascii_case(b"setname"));
@@ -73,6 +75,12 @@ impl Identity {
             stage = this.next(&setup);
         }
         (bytes, steps)
+    }
+
+    /// Records RESET. The library stays, as in Redis.
+    pub(super) fn reset(&mut self) {
+        let Self { lib_name, lib_ver, .. } = std::mem::take(self);
+        *self = Self { lib_name, lib_ver, ..Self::default() };
     }
 
     /// Records a login that the server accepted.

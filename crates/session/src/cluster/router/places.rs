@@ -15,7 +15,7 @@
 
 use std::borrow::Cow;
 
-use super::commands::slot_of;
+use super::command::slot_of;
 use super::ends::unavailable;
 use super::leg::{LegIndex, LegState};
 use super::order::Origin;
@@ -141,7 +141,7 @@ impl Router {
             return;
         }
         let (node, is_left) = (leg.node, leg.is_left);
-        let slot = leg.kept.oldest().as_deref().and_then(slot_of);
+        let slot = leg.kept.oldest().as_deref().and_then(|frame| slot_of(frame, &self.server));
         let owner = match slot {
             Some(slot) => self.maps.latest().owner(slot),
             None => self.maps.any_master(self.seed),

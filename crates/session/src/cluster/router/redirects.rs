@@ -11,7 +11,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use super::commands::slot_of;
+use super::command::slot_of;
 use super::leg::LegIndex;
 use super::order::Origin;
 use super::{Front, Kind, PATIENCE, Router};
@@ -319,7 +319,7 @@ impl Router {
             _ => None,
         };
         let frame = self.legs.get_mut(leg)?.take()?;
-        let slot = slot_of(&frame)?;
+        let slot = slot_of(&frame, &self.server)?;
         // Another node has redirected what was sent ahead.
         let visited = first.into_iter().collect();
         Some(Again { visited, ..Again::of(frame, slot, kind) })
@@ -327,8 +327,9 @@ impl Router {
 
     /// Returns whether a node owes the reply to a later command on the slot of the front.
     fn owes_later_of_slot(&self, node: NodeIndex, slot: u16) -> bool {
+        let of = |frame: &[u8]| slot_of(frame, &self.server);
         let of_slot =
-            |frame: Option<&[u8]>| frame.is_none_or(|frame| slot_of(frame).is_none_or(|own| own == slot));
+            |frame: Option<&[u8]>| frame.is_none_or(|frame| of(frame).is_none_or(|own| own == slot));
         let owes = |leg: &super::leg::Leg| !leg.kept.all(|frame| !of_slot(frame));
         self.legs.all().any(|(_, leg)| leg.node == node && owes(leg))
     }
@@ -363,7 +364,7 @@ impl Router {
             if std::mem::take(&mut skips) {
                 return true;
             }
-            match (frame.and_then(slot_of), first) {
+            match (frame.and_then(|frame| slot_of(frame, &self.server)), first) {
                 (None, _) => false,
                 (Some(slot), None) => {
                     first = Some(slot);

@@ -30,7 +30,8 @@ use portcullis_resp::slot::{SLOTS, slot};
 
 use self::cursor::{Pass, shortened};
 use self::view::{SlotState, View, text_of};
-use super::commands::{Command, Judged};
+use super::command::Command;
+use super::commands::Judged;
 use super::destination::Chosen;
 use super::joins::{MAX_JOINED, TOO_LONG};
 use super::leg::LegIndex;

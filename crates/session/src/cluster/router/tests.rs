@@ -4,6 +4,7 @@ mod ahead;
 mod connection;
 mod failover;
 mod joins;
+mod learned;
 mod places;
 mod scan;
 mod scripted;

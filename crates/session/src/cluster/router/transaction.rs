@@ -15,7 +15,8 @@ use std::borrow::Cow;
 use portcullis_resp::reply;
 
 use super::class::{Class, Refusal};
-use super::commands::{Command, Judged};
+use super::command::Command;
+use super::commands::Judged;
 use super::destination::Placed;
 use super::leg::LegIndex;
 use super::{Kind, Router};
@@ -203,7 +204,7 @@ impl Router {
             Class::AllMasters(_) | Class::Scan => {
                 self.refuse_queued(Cow::Owned(Refusal::InTransaction.line(command.id.name())), now)
             }
-            Class::Refused(refusal) => self.refuse_queued(Cow::Owned(refusal.line(command.id.name())), now),
+            Class::Refused(refusal) => self.refuse_queued(Cow::Owned(refusal.line(&command.name())), now),
             Class::Keyed | Class::Script => match command.slot() {
                 CommandSlot::One(slot) => self.queue_keyed(command, slot, now),
                 CommandSlot::Several => self.refuse_queued(Cow::Borrowed(reply::CROSSSLOT), now),

@@ -127,7 +127,7 @@ fn check_user(name: &[u8], view: &View<'_>) -> Result<(), Said> {
 }
 
 pub(crate) fn no_such_user(name: &[u8]) -> Said {
-    quoting(b"-ERR No such user '", name, b"'\r\n")
+    Said::Error(quoting(b"-ERR No such user '", name, b"'\r\n"))
 }
 
 fn at_least_one(value: &[u8], no_integer: &[u8], too_small: &[u8]) -> Result<i64, Said> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use portcullis_config::{Address, Tcp, Upstream};
 use portcullis_resp::encode;
 use portcullis_resp::value::{Value, decode};
-use portcullis_session::cluster::{Answer, AnswerFault, Replies as Asked};
+use portcullis_session::cluster::{Answer, AnswerFault, Replies as Asked, ServerFacts};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
@@ -22,7 +22,7 @@ use crate::upstream::health::fault::{self, Answer as Reason, Fault};
 use crate::upstream::view::{Place, Sockets};
 
 /// The questions that wait for a node: one of each kind, and one of each that is already outdated.
-const WAITING: usize = 4;
+const WAITING: usize = 6;
 
 /// The time without a question after which the connection is closed.
 const IDLE: Duration = Duration::from_secs(30);
@@ -34,6 +34,8 @@ pub(super) enum Question {
     Ask { asked: survey::Asked, place: (u64, usize) },
     /// Whether it answers.
     Ping { node: Box<str>, address: Address },
+    /// Its commands, if their number is not `known`, and whether it has several databases.
+    Facts { address: Address, known: Option<i64> },
 }
 
 /// The reason why a node tells nothing about its cluster.
@@ -62,6 +64,16 @@ impl NoAnswer {
             Self::NoCluster | Self::Useless(_) => UpstreamErrorKind::Protocol,
         }
     }
+}
+
+/// What a node tells about its server.
+#[derive(Debug)]
+pub(super) struct Told {
+    /// The number of its commands.
+    pub(super) count: i64,
+    /// Its commands. `None`: their number has not changed.
+    pub(super) facts: Option<ServerFacts>,
+    pub(super) has_one_database: bool,
 }
 
 /// The end of a connection at which questions are put.
@@ -111,6 +123,9 @@ impl Node {
                 Question::Ping { node, address } => {
                     News::Probed { node, address, result: self.ping(&place).await }
                 }
+                Question::Facts { address, known } => {
+                    News::Told { address, told: self.facts(&place, known).await.ok().flatten() }
+                }
             };
             // The watcher has ended if it does not receive, and this task ends with it.
             let _ = self.news.send(news).await;
@@ -152,6 +167,26 @@ impl Node {
             Some(Ok(_)) => Ok(()),
             Some(Err(_)) | None => Err(not_redis()),
         }
+    }
+
+    /// Asks for the commands and the databases of the node. `None`: its user may not ask, or the node tells nothing.
+    async fn facts(&mut self, place: &Place, known: Option<i64>) -> Result<Option<Told>, Fault> {
+        let mut request = Vec::with_capacity(128);
+        encode::command(&mut request, &[b"COMMAND", b"COUNT"]);
+        // The connection goes on with the first database.
+        encode::command(&mut request, &[b"SELECT", b"1"]);
+        encode::command(&mut request, &[b"SELECT", b"0"]);
+        let frames = self.exchange(place, &request, 3, "COMMAND COUNT").await?;
+        let [count, select, _] = frames.as_slice() else { return Ok(None) };
+        let Ok(Value::Integer(count)) = decode(count) else { return Ok(None) };
+        let mut facts = None;
+        if known != Some(count) {
+            let mut request = Vec::with_capacity(32);
+            encode::command(&mut request, &[b"COMMAND"]);
+            let frames = self.exchange(place, &request, 1, "COMMAND").await?;
+            facts = frames.first().and_then(|reply| ServerFacts::read_commands(reply));
+        }
+        Ok(Some(Told { count, facts, has_one_database: ServerFacts::refuses_databases(select) }))
     }
 
     /// Writes a request, and returns this number of replies. A kept connection that fails is replaced once: the node may

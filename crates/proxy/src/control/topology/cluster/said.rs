@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use portcullis_config::{Address, Upstream};
-use portcullis_session::cluster::{Kept, Map, Node, Role};
+use portcullis_session::cluster::{Kept, Map, Node, Role, ServerFacts};
 
 use super::line::NoAnswer;
 use crate::metrics::UpstreamErrorKind;
@@ -29,6 +29,8 @@ pub(super) struct Said {
     /// The reason why the last rounds were not used, and how many these are.
     kept: Option<(Reason, u32)>,
     map: Option<Arc<Map>>,
+    /// The number of commands that were learned from the nodes.
+    learned: usize,
 }
 
 impl Said {
@@ -40,6 +42,7 @@ impl Said {
             unresolved: HashMap::new(),
             kept: None,
             map: None,
+            learned: 0,
         }
     }
 
@@ -82,6 +85,15 @@ impl Said {
             }
             Some(_) | None => {}
         }
+    }
+
+    /// Logs that nodes have commands which the proxy knows only from them.
+    pub(super) fn learned(&mut self, server: &ServerFacts) {
+        if server.len() > self.learned {
+            let commands = server.len();
+            tracing::info!(upstream = %self.upstream, commands, "learned the keys of commands from the nodes");
+        }
+        self.learned = server.len();
     }
 
     /// Logs a node whose commands fail from now on.

@@ -7,7 +7,8 @@ use portcullis_resp::scan::arguments;
 use portcullis_resp::{encode, reply};
 
 use super::super::class::{Class, Refusal};
-use super::super::commands::{Command, Judged};
+use super::super::command::Command;
+use super::super::commands::Judged;
 use super::super::destination::Chosen;
 use super::super::ends::unavailable;
 use super::super::leg::LegIndex;

@@ -43,6 +43,34 @@ fn names_and_modes_reach_open_connections_and_later_ones() {
     }
 }
 
+#[test]
+fn a_library_that_redis_refuses_reaches_no_node() {
+    let mut scene = Scene::new();
+    scene.send(&get("key"));
+    scene.answer("$-1\r\n");
+    scene.got();
+    scene.written.clear();
+    for (line, reply) in [
+        ("CLIENT SETINFO lib x", "-ERR Unrecognized option 'lib'\r\n"),
+        (
+            "CLIENT SETINFO LIB-VER \u{1}",
+            "-ERR LIB-VER cannot contain spaces, newlines or special characters.\r\n",
+        ),
+    ] {
+        scene.send(line);
+        assert_eq!(scene.got(), reply);
+    }
+    assert!(scene.written.is_empty(), "a node was told: {:?}", scene.written);
+    // RESET leaves the library.
+    scene.send("CLIENT SETINFO lib-name lib");
+    scene.send("RESET");
+    assert_eq!(scene.got(), "+OK\r\n+RESET\r\n");
+    scene.send(&get("key"));
+    let leg = scene.router.setting_up().next().expect("the node is set up again");
+    let written = String::from_utf8(scene.written.remove(&leg).expect("bytes")).expect("text");
+    assert!(written.ends_with("lib\r\n") && written.contains("SETINFO"), "{written}");
+}
+
 /// Only Valkey has several databases in a cluster, from version 9 on.
 #[test]
 fn a_database_is_selected_at_each_node_if_the_first_one_has_it() {

@@ -56,6 +56,21 @@ fn a_silent_node_that_lost_its_place_is_cut_off_after_what_it_has_sent() {
     assert_eq!(scene.got(), format!("+1\r\n{LEFT}+3\r\n"));
 }
 
+/// Any node can publish, so PUBLISH does not wait for the owner of the channel's slot, and opens no leg to it.
+#[test]
+fn publish_goes_past_a_node_that_lost_its_place() {
+    let (home, heir) = (owner("key"), (owner("key") + 1) % 3);
+    let mut scene = Scene::new();
+    scene.send("GET key");
+    scene.router.set_map(&after_failover(&scene, home, heir), &[], scene.now());
+    assert!(scene.router.maps.is_waiting(), "the old owner still owes a reply");
+    scene.send("PUBLISH key text");
+    assert_eq!(scene.answer("$1\r\nx\r\n"), home);
+    let publisher = scene.answer(":1\r\n");
+    assert_ne!(publisher, home);
+    assert_eq!(scene.got(), "$1\r\nx\r\n:1\r\n");
+}
+
 /// The caller has found another address.
 #[test]
 fn a_node_at_another_address_gets_new_commands_there() {
