@@ -1,10 +1,13 @@
 //! The `redis` crate before a cluster, as a client of one server and as one of a cluster, through one address.
 
+use std::sync::mpsc;
 use std::thread;
 
-use e2e::Cluster;
+use e2e::{Cluster, PATIENCE, eventually};
 use redis::cluster::{ClusterClient, ClusterConnection, ClusterPipeline};
-use redis::{Commands, Connection, ConnectionLike, ErrorKind, RedisResult, Value, cmd, pipe};
+use redis::{
+    Commands, Connection, ConnectionLike, ErrorKind, PushInfo, PushKind, RedisResult, Value, cmd, pipe,
+};
 
 use crate::presented::redis_rs::Tapped;
 
@@ -159,5 +162,56 @@ fn a_cluster_that_changes() {
         cluster.await_ok();
         cluster.failover(replica);
         (0..10).for_each(|_| count_all());
+    }
+}
+
+/// A plain client hears channels, in RESP2, and shard channels, in RESP3, while slots move and replicas take the place of
+/// their masters. The crate has no subscriptions of a client in cluster mode without async.
+#[test]
+fn messages_while_the_cluster_changes() {
+    let cluster = Cluster::plain();
+    let clients = Clients::before(&cluster);
+    let mut speaker = clients.plain();
+    let mut listener = clients.plain();
+    let mut channels = listener.as_pubsub();
+    channels.set_read_timeout(Some(PATIENCE)).expect("a socket");
+    channels.subscribe("news").expect("SUBSCRIBE");
+    let mut sharded = redis::Client::open(format!("{}?protocol=resp3", clients.gate.url()))
+        .and_then(|client| client.get_connection())
+        .expect("a connection");
+    let (sender, pushes) = mpsc::channel();
+    sharded.set_push_sender(sender);
+    for (tag, ..) in MOVES {
+        let mut subscribe = cmd("SSUBSCRIBE");
+        subscribe.arg(format!("{tag}news")).set_no_response(true).exec(&mut sharded).expect("SSUBSCRIBE");
+    }
+    let mut number = 0;
+    let mut hear_all = || {
+        number += 1;
+        let () = speaker.publish("news", number).expect("PUBLISH");
+        let heard = channels.get_message().and_then(|message| message.get_payload::<u64>());
+        assert_eq!(heard, Ok(number));
+        for (tag, ..) in MOVES {
+            let channel = format!("{tag}news");
+            // A message that is published while the slot moves may be lost.
+            eventually(&format!("a message of {channel}"), || {
+                let () = cmd("SPUBLISH").arg(&channel).arg(number).query(&mut speaker).expect("SPUBLISH");
+                let () = cmd("PING").exec(&mut sharded).expect("PING");
+                let name = Value::BulkString(channel.clone().into_bytes());
+                let is_it =
+                    |push: PushInfo| push.kind == PushKind::SMessage && push.data.first() == Some(&name);
+                pushes.try_iter().any(is_it).then_some(())
+            });
+        }
+    };
+    hear_all();
+    for (_, slot, to) in MOVES {
+        cluster.move_slot(slot, to);
+        hear_all();
+    }
+    for replica in 3..cluster.len() {
+        cluster.await_ok();
+        cluster.failover(replica);
+        hear_all();
     }
 }
