@@ -421,7 +421,7 @@ impl Cluster {
     /// Waits until every node has heard of the last move. A node that has not heard of it takes the next slot with an
     /// epoch that is too low, and then the nodes never agree on the owner.
     #[track_caller]
-    fn await_epoch(&self) {
+    pub fn await_epoch(&self) {
         let epoch = |node| {
             let info = self.call(node, "CLUSTER INFO");
             let line = info.lines().find_map(|line| line.strip_prefix("cluster_current_epoch:"));
@@ -450,6 +450,7 @@ impl Cluster {
 }
 
 /// Prints what each node of a failed test knows of the others.
+#[expect(clippy::print_stderr, reason = "the output of a failed test")]
 impl Drop for Cluster {
     fn drop(&mut self) {
         if !std::thread::panicking() {
