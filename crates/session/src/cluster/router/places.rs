@@ -115,7 +115,7 @@ impl Router {
     /// Returns the command of [`Self::bound_leg`], if its reply is next and was not replaced.
     pub(super) fn bound_front(&self) -> Option<&Apart> {
         let is_next = matches!((&self.front, self.order.front()), (Front::Ordered, Some((Origin::Apart, _))));
-        self.bound_leg().filter(|_| is_next).and(self.apart.front())
+        self.bound_leg().filter(|_| is_next).and_then(|_| self.apart.front())
     }
 
     /// Sends the front's command to the new owner of its slot, if its leg has no connection and no byte was written.
