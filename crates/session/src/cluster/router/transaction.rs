@@ -12,6 +12,7 @@
 
 use std::borrow::Cow;
 
+use portcullis_resp::command::CommandId;
 use portcullis_resp::reply;
 
 use super::class::{Class, Refusal};
@@ -245,6 +246,10 @@ impl Router {
             State::Running { leg, .. } => {
                 let leg = *leg;
                 self.send_to(leg, command, Kind::Queued, false, now)
+            }
+            // No node can say yet that it has no such command.
+            State::Held { .. } if command.id == CommandId::UNKNOWN => {
+                self.refuse_queued(Cow::Owned(Refusal::Unknown.line(&command.name())), now)
             }
             State::Held { frames, n, .. } if frames.len() + command.frame.len() <= most => {
                 frames.extend_from_slice(command.frame);

@@ -101,6 +101,12 @@ fn unknown_commands_are_refused_by_a_node() {
     assert_eq!(known.got(), told);
     known.send("CONFIG nonsense");
     known.answer("-ERR unknown subcommand\r\n");
+    known.got();
+    known.send("MULTI");
+    known.send("doc.none key");
+    known.send("EXEC");
+    let got = known.got();
+    assert!(got.contains("'doc.none'") && got.contains("-EXECABORT"), "{got}");
     let mut unknown = Scene::new();
     for (line, name) in
         [("Doc.None key", "doc.none"), ("CONFIG Nonsense", "config nonsense"), ("\u{1} x", "unknown")]
