@@ -162,7 +162,6 @@ fn keys_of_slots_that_move_are_returned() {
             (3000..=3039, 2, 0),
         ] {
             cluster.move_slots(slots, from, to);
-            cluster.await_epoch();
         }
         over.store(true, Ordering::Relaxed);
         scanner.join().expect("every key is returned")
