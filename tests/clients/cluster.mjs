@@ -8,6 +8,7 @@ import {once} from 'node:events';
 import {setTimeout as sleep} from 'node:timers/promises';
 import {Cluster, Redis} from 'ioredis';
 import {createClient, createCluster, defineScript, RESP_TYPES} from 'redis';
+import {Listeners} from './listeners.mjs';
 import {Counter, counted, host, port, range, runAll} from './presented.mjs';
 
 const ADD = "return redis.call('INCRBY', KEYS[1], ARGV[1])";
@@ -161,7 +162,7 @@ async function nodeCluster() {
   }
 }
 
-// Counts with clients of each library and mode, while slots move and each replica takes the place of its master.
+// Counts and listens with clients of each library and mode, while slots move and each replica takes the place of its master.
 async function changes() {
   const counters = [];
   for (const n of range(2)) {
@@ -176,13 +177,17 @@ async function changes() {
   const waiting = `waiting:${process.pid}`;
   const popped = [new Redis({host, port}).blpop(`${waiting}:io`, 300),
     (await createClient({socket}).connect()).blPop(`${waiting}:node`, 300)];
+  const listeners = await Listeners.start();
   await counted(counters);
-  const keys = counters.map((counter) => counter.key);
+  await listeners.assertHear();
+  const keys = [...counters.map((counter) => counter.key), ...listeners.shards()];
   for (const line of [[...process.env.SLOT_MOVE.split(' '), ...keys], process.env.PLANNED_FAILOVER.split(' ')]) {
     const [command, ...words] = line;
     assert.deepEqual(await once(spawn(command, words, {stdio: 'inherit'}), 'exit'), [0, null]);
     await counted(counters);
+    await listeners.assertHear();
   }
+  listeners.end();
   counters.forEach((counter) => { counter.stopping = true; });
   await Promise.all(counters.map((counter) => counter.ended));
   const reader = new Redis({host, port});

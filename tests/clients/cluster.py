@@ -10,6 +10,7 @@ import threading
 import time
 
 import redis
+from listeners import Listeners
 from presented import HOST, PORT, Counter, counted
 from redis import asyncio as aio
 from redis.cluster import RedisCluster
@@ -160,22 +161,26 @@ async def asynchronous():
 
 
 async def changes():
-    """Counts with one client of each kind, while slots move and each replica takes the place of its master."""
+    """Counts and listens with one client of each kind, while slots move and each replica takes its master's place."""
     counters = [Counter(f"{name}:{number}", client) for number in range(2) for name, client in clients()]
     counters += [Counter("asynchronous:plain", aio.Redis(host=HOST, port=PORT)),
                  Counter("asynchronous:cluster", aio.RedisCluster(host=HOST, port=PORT))]
     running = [asyncio.ensure_future(counter.run()) for counter in counters]
     waiting = Waiting(f"{os.getpid()}:waiting")
+    listeners = Listeners(clients())
     await counted(counters)
-    names = [counter.key for counter in counters]
+    await asyncio.to_thread(listeners.assert_hear)
+    names = [counter.key for counter in counters] + listeners.shards()
     for command in (os.environ["SLOT_MOVE"].split() + names, os.environ["PLANNED_FAILOVER"].split()):
         process = await asyncio.create_subprocess_exec(*command)
         assert await process.wait() == 0
         await counted(counters)
+        await asyncio.to_thread(listeners.assert_hear)
     for counter in counters:
         counter.stopping = True
     await asyncio.gather(*running)
     await asyncio.to_thread(waiting.end)
+    await asyncio.to_thread(listeners.end)
     stored = redis.Redis(HOST, PORT)
     for counter in counters:
         value = int(stored.get(counter.key))
