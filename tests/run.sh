@@ -186,53 +186,35 @@ step_peers() {
         --portcullis "$target/debug/portcullis" --redis "$(redis_server)"
 }
 
-# The unit under a real systemd; NOT CHECKED where no machine can be booted.
-step_systemd() {
+# Runs a script with the program of the debug build.
+with_debug_build() {
     cargo build --locked -p portcullis
-    PORTCULLIS_BIN=$target/debug/portcullis tests/systemd.sh
+    PORTCULLIS_BIN=$target/debug/portcullis "$@"
 }
+
+# The unit under a real systemd; NOT CHECKED where no machine can be booted.
+step_systemd() { with_debug_build tests/systemd.sh; }
 
 # The Debian package, with and without systemd; NOT CHECKED where it cannot be tried.
-step_package() {
-    cargo build --locked -p portcullis
-    PORTCULLIS_BIN=$target/debug/portcullis tests/package.sh
-}
+step_package() { with_debug_build tests/package.sh; }
 
 # The RPM package; NOT CHECKED where it cannot be tried.
-step_rpm() {
-    cargo build --locked -p portcullis
-    PORTCULLIS_BIN=$target/debug/portcullis tests/rpm.sh
-}
+step_rpm() { with_debug_build tests/rpm.sh; }
 
 # The container image; NOT CHECKED where it cannot be tried.
-step_container() {
-    cargo build --locked -p portcullis
-    PORTCULLIS_BIN=$target/debug/portcullis tests/container.sh
-}
+step_container() { with_debug_build tests/container.sh; }
 
 # The manifests for Kubernetes; NOT CHECKED where kubectl and the schemas cannot be fetched.
-step_kubernetes() {
-    cargo build --locked -p portcullis
-    PORTCULLIS_BIN=$target/debug/portcullis tests/kubernetes.sh
-}
+step_kubernetes() { with_debug_build tests/kubernetes.sh; }
 
 # Alert rules and dashboard, with a real Prometheus.
-step_monitoring() {
-    cargo build --locked -p portcullis
-    PORTCULLIS_BIN=$target/debug/portcullis tests/monitoring.sh
-}
+step_monitoring() { with_debug_build tests/monitoring.sh; }
 
 # The API against its description; NOT CHECKED where schemathesis cannot be fetched.
-step_api() {
-    cargo build --locked -p portcullis
-    PORTCULLIS_BIN=$target/debug/portcullis tests/api.sh
-}
+step_api() { with_debug_build tests/api.sh; }
 
 # Audit lines through rsyslog; NOT CHECKED where it is not installed.
-step_syslog() {
-    cargo build --locked -p portcullis
-    PORTCULLIS_BIN=$target/debug/portcullis tests/syslog.sh
-}
+step_syslog() { with_debug_build tests/syslog.sh; }
 
 # If the libraries cannot be fetched, the step says NOT CHECKED.
 step_clients() {

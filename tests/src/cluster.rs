@@ -54,6 +54,12 @@ impl ClusterBuilder {
         if self.is_ipv6 { Ipv6Addr::LOCALHOST.into() } else { ip(number) }
     }
 
+    /// Lets the nodes announce names, which no name server has.
+    pub fn host_names(self) -> Self {
+        self.line("cluster-announce-hostname node-{n}.example")
+            .line("cluster-preferred-endpoint-type hostname")
+    }
+
     /// Allows TCP only with TLS, for clients and between nodes. The certificate has all addresses.
     pub fn tls(mut self) -> Self {
         let authority = Authority::new("nodes");
@@ -169,6 +175,16 @@ impl Cluster {
         let hidden = (0..self.nodes.len()).map(|node| self.address(node));
         let gate = gate.upstream(&format!("cluster: {{nodes: [{}]}}", nodes.join(", "))).hides(hidden);
         self.builder.password.iter().fold(gate, |gate, password| gate.password(password))
+    }
+
+    /// Returns the key `translate` for the names of the masters ([`ClusterBuilder::host_names`]).
+    pub fn translation(&self) -> String {
+        let pair = |node| {
+            let address = self.address(node);
+            format!("\"node-{}.example:{}\": \"{address}\"", node + 1, address.port())
+        };
+        let pairs: Vec<String> = (0..MASTERS).map(pair).collect();
+        format!("translate: {{{}}}", pairs.join(", "))
     }
 
     /// Returns the number of nodes that were started, those that were removed too.

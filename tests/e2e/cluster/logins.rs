@@ -163,18 +163,8 @@ fn one_node_has_another_password() {
 
 #[test]
 fn host_names_are_announced() {
-    let cluster = Cluster::builder()
-        .without_replicas()
-        .line("cluster-announce-hostname node-{n}.example")
-        .line("cluster-preferred-endpoint-type hostname")
-        .start();
-    let pairs: Vec<String> = (0..3)
-        .map(|node| {
-            let address = cluster.address(node);
-            format!("\"node-{}.example:{}\": \"{address}\"", node + 1, address.port())
-        })
-        .collect();
-    let gate = ready(cluster.gate().upstream(&format!("translate: {{{}}}", pairs.join(", "))));
+    let cluster = Cluster::builder().without_replicas().host_names().start();
+    let gate = ready(cluster.gate().upstream(&cluster.translation()));
     assert_served(&gate, &cluster);
 }
 

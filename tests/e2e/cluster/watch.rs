@@ -239,19 +239,8 @@ fn the_nodes_of_two_clusters_are_said() {
 
 #[test]
 fn host_names_are_translated() {
-    let cluster = Cluster::builder()
-        .without_replicas()
-        .line("cluster-announce-hostname node-{n}.example")
-        .line("cluster-preferred-endpoint-type hostname")
-        .start();
-    let pairs: Vec<String> = (0..3)
-        .map(|node| {
-            let address = cluster.address(node);
-            format!("\"node-{}.example:{}\": \"{address}\"", node + 1, address.port())
-        })
-        .collect();
-    let gate =
-        before(&[cluster.address(0).to_string()], &format!(", translate: {{{}}}", pairs.join(", "))).start();
+    let cluster = Cluster::builder().without_replicas().host_names().start();
+    let gate = before(&[cluster.address(0).to_string()], &format!(", {}", cluster.translation())).start();
     assert_ready(&gate, true);
     assert_slots(&gate, &cluster, 2, "10923-16383");
     for node in 0..3 {
