@@ -1,6 +1,8 @@
 //! Keys of Redis as text, where the configuration allows it.
 
 use std::fmt::Write as _;
+use std::fs::File;
+use std::io::Read as _;
 use std::sync::OnceLock;
 
 use portcullis_config::KeyForm;
@@ -21,15 +23,22 @@ pub(crate) fn shown_key(key: &[u8], form: KeyForm) -> Option<String> {
     }
 }
 
+/// Returns random bytes of the kernel. The generator of the TLS library first collects entropy for 400 million
+/// instructions, and this runs on a worker, which serves no client in that time.
+fn random() -> Option<[u8; 32]> {
+    let mut secret = [0; 32];
+    let read = File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut secret));
+    match read {
+        Ok(()) => Some(secret),
+        Err(_) => provider().secure_random.fill(&mut secret).ok().map(|()| secret),
+    }
+}
+
 /// Returns the hash of a key. It is made with a secret of the process, so that no other program can try out keys.
 /// `None` if the system has no random bytes.
 fn hash(key: &[u8]) -> Option<String> {
     static SECRET: OnceLock<Option<[u8; 32]>> = OnceLock::new();
-    let secret = SECRET.get_or_init(|| {
-        let mut secret = [0; 32];
-        provider().secure_random.fill(&mut secret).ok()?;
-        Some(secret)
-    });
+    let secret = SECRET.get_or_init(random);
     let mut digest = Sha256::new();
     digest.update(secret.as_ref()?);
     digest.update(key);

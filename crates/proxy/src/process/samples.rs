@@ -7,12 +7,11 @@ mod sketch;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 pub(crate) use self::ranking::Ranked;
 use self::ranking::Ranking;
-pub(crate) use self::sketch::Hot;
-use self::sketch::Sketch;
+pub(crate) use self::sketch::{Hot, Sketch};
 
 /// The samples of the process.
 #[derive(Debug, Default)]
@@ -67,14 +66,14 @@ impl Samples {
         nanos > self.slow.least.load(Relaxed)
     }
 
-    /// Counts a key that a listener's client has used.
-    pub(crate) fn count_key(&self, listener: &Arc<str>, key: String) {
+    /// Calls `count` with the counters of the keys that a listener's clients use.
+    pub(crate) fn count_keys(&self, listener: &Arc<str>, count: impl FnOnce(&mut Sketch)) {
         let mut hot = self.hot();
         if !hot.contains_key(listener) {
             hot.insert(Arc::clone(listener), Sketch::default());
         }
         if let Some(sketch) = hot.get_mut(listener) {
-            sketch.add(key, Instant::now());
+            count(sketch);
         }
     }
 

@@ -1,7 +1,7 @@
 //! The commands that the configuration wants to see, as the path of commands asks for it.
 
 pub(crate) mod frames;
-mod heads;
+pub(crate) mod heads;
 
 use std::cell::{Cell, RefCell, RefMut};
 
@@ -13,6 +13,10 @@ use self::heads::Heads;
 
 /// One command of so many is counted by its keys.
 pub(crate) const DRAWN_OF: u64 = 64;
+
+/// The commands that are drawn one after the other. To find a command of a batch, all commands before it are read again:
+/// once for a run instead of once for each.
+const RUN: u64 = 8;
 
 /// The samples of slow commands that a worker adds in a second, besides the slowest of the hour. A list has 128.
 const MOST_IN_A_SECOND: u32 = 256;
@@ -39,6 +43,8 @@ pub(crate) struct Watch {
     heads: RefCell<Heads>,
     /// The commands until the next one whose keys are counted.
     until_drawn: Cell<u64>,
+    /// The commands of the run that are not drawn yet.
+    left_of_run: Cell<u64>,
     /// The state of the generator that draws commands (xorshift). Who can foresee the draws can hide a key from a list.
     random: Cell<u64>,
     /// The samples of slow commands since a time.
@@ -56,10 +62,11 @@ impl Watch {
             samples: Cell::new(slow.is_some() || observe.large().is_some() || observe.hot()),
             slow_after: Cell::new(slow.unwrap_or(NEVER)),
             large_from: Cell::new(observe.large().unwrap_or(NEVER)),
-            counts_keys: Cell::new(observe.hot()),
+            counts_keys: Cell::new(observe.hot() && observe.keys() != KeyForm::Off),
             sampled_keys: Cell::new(observe.keys()),
             heads: RefCell::default(),
             until_drawn: Cell::new(0),
+            left_of_run: Cell::new(RUN),
             random: Cell::new(0x9e37_79b9_7f4a_7c15),
             added: Cell::default(),
         }
@@ -107,20 +114,33 @@ impl Watch {
         self.heads.borrow_mut()
     }
 
+    /// Returns whether the keys of some commands are counted.
+    #[inline]
+    pub(crate) fn counts_keys(&self) -> bool {
+        self.counts_keys.get()
+    }
+
     /// Returns the place of the next command of a batch whose keys are counted; `None` if the batch has no more of them.
     pub(crate) fn draw(&self, commands: u64) -> Option<u64> {
         let place = self.until_drawn.get();
-        if !self.counts_keys.get() || place >= commands {
+        if !self.counts_keys() || place >= commands {
             return None;
         }
+        let left = self.left_of_run.get().saturating_sub(1);
+        let between = if left == 0 { self.random_gap() } else { 0 };
+        self.left_of_run.set(if left == 0 { RUN } else { left });
+        self.until_drawn.set(place.saturating_add(1).saturating_add(between));
+        Some(place)
+    }
+
+    /// Returns the commands between two runs. On average they are so many that one of 64 commands is drawn.
+    fn random_gap(&self) -> u64 {
         let mut random = self.random.get();
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
         self.random.set(random);
-        // On average the next one is so many commands later.
-        self.until_drawn.set(place + 1 + random % (2 * DRAWN_OF - 1));
-        Some(place)
+        random % (2 * RUN * (DRAWN_OF - 1) + 1)
     }
 
     /// Ends the draws of a batch.
@@ -194,14 +214,14 @@ mod tests {
         let watch = watch("{hot: on}");
         for batch in [1_u64, 7, 64, 1000] {
             let mut drawn = 0_u64;
-            for _ in 0..640_000 / batch {
+            for _ in 0..6_400_000 / batch {
                 while let Some(place) = watch.draw(batch) {
                     assert!(place < batch);
                     drawn += 1;
                 }
                 watch.drawn(batch);
             }
-            assert!((9_500..10_500).contains(&drawn), "{drawn} with batches of {batch}");
+            assert!((97_000..103_000).contains(&drawn), "{drawn} with batches of {batch}");
         }
     }
 

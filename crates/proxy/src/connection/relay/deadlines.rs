@@ -129,9 +129,13 @@ impl Clocks {
         self.linked_at = now;
     }
 
-    /// Records that no reply is pending: the time for the upstream's answer begins with the next command.
-    pub(super) fn nothing_pending(&mut self) {
-        self.silent_since = self.asked_at.max(self.linked_at);
+    /// Records whether a reply is pending. If none is, the time for the upstream's answer begins with the next command.
+    /// Returns whether none is.
+    pub(super) fn is_idle(&mut self, is_pending: bool) -> bool {
+        if !is_pending {
+            self.silent_since = self.asked_at.max(self.linked_at);
+        }
+        !is_pending
     }
 
     /// Records a change of the user that is logged in.

@@ -1,5 +1,6 @@
 //! The direction from the client to the upstream.
 
+use std::mem::take;
 use std::num::NonZeroU32;
 use std::task::{Context, Poll};
 
@@ -7,8 +8,9 @@ use portcullis_session::{MAX_RENDERED, Pooling, Session, Step, Until};
 
 use super::lane::{Commands, Sent};
 use super::peer::question;
+use super::samples::{self, Seen};
 use super::turn::Read;
-use super::{Ended, Relay, RelayHost, Stage, outage, samples};
+use super::{Ended, Relay, RelayHost, Stage, outage};
 use crate::metrics::{ClosedReason, Direction};
 use crate::net::pipe::Pipe;
 use crate::upstream::target::Patience;
@@ -84,10 +86,7 @@ impl Relay {
 
     /// Judges the unread commands one after the other. Returns the reason to read more bytes.
     fn judge_requests(&mut self, cx: &Context<'_>) -> Want {
-        if !self.session.has_pending() {
-            self.clocks.nothing_pending();
-        }
-        let mut least = 0;
+        let (mut least, mut alone) = (0, self.clocks.is_idle(self.session.has_pending()));
         loop {
             if self.requests.is_congested() || self.stage.is_closing() {
                 return Want::Nothing;
@@ -102,12 +101,15 @@ impl Relay {
                         self.clocks.frame_ends();
                     }
                     let commands = Commands { first, pending, shape, len, instead: None };
-                    samples::sent(&self.worker, &self.guard.entry, &self.requests, &commands, whole);
+                    let seen = Seen { first, pending, len, whole, alone: take(&mut alone) };
+                    samples::sent(&self.worker, &self.guard.entry, &self.requests, seen);
                     let sent = self.lanes.send(to.into(), &mut self.requests, commands);
                     self.sent(sent);
                 }
                 Step::Instead { to, bytes, skip, first, shape } => {
                     let commands = Commands { first, pending: 1, shape, len: skip, instead: Some(bytes) };
+                    let seen = Seen::one(first, skip, take(&mut alone));
+                    samples::sent(&self.worker, &self.guard.entry, &self.requests, seen);
                     let sent = self.lanes.send(to.into(), &mut self.requests, commands);
                     self.sent(sent);
                 }

@@ -2,67 +2,107 @@
 //! one look at a flag.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
-use portcullis_config::KeyForm;
 use portcullis_resp::command::CommandId;
 use portcullis_session::Ticket;
 
-use super::lane::Commands;
 use crate::metrics::command_label;
 use crate::net::pipe::Pipe;
 use crate::process::samples::Sample;
 use crate::worker::Worker;
 use crate::worker::table::Entry;
 use crate::worker::watch::frames::Frames;
+use crate::worker::watch::heads::Batch;
 
-/// Looks at commands that are sent unchanged, if the configuration wants samples. With `whole`, the last one is complete.
-#[inline]
-pub(super) fn sent(worker: &Worker, entry: &Entry, requests: &Pipe, commands: &Commands<'_>, whole: bool) {
-    if worker.watch.samples() {
-        let bytes = requests.unread().get(..commands.len).unwrap_or_default();
-        look_at(worker, entry, (commands.first, commands.pending), bytes, whole);
+/// Commands that are about to be sent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen {
+    /// The ticket of the first command.
+    pub first: Ticket,
+    /// The number of commands that begin in the bytes.
+    pub pending: u64,
+    /// The length of the commands in the bytes of the client.
+    pub len: usize,
+    /// Whether the last command is complete.
+    pub whole: bool,
+    /// Whether no reply to an earlier command is pending.
+    pub alone: bool,
+}
+
+impl Seen {
+    /// Returns one complete command.
+    pub(super) const fn one(first: Ticket, len: usize, alone: bool) -> Self {
+        Self { first, pending: 1, len, whole: true, alone }
     }
 }
 
-/// Looks at commands. `pending` is the number of their replies, 0 if `bytes` only continue a command.
-#[cold]
+/// Looks at commands that are about to be sent, if the configuration wants samples.
+#[inline]
+pub(super) fn sent(worker: &Worker, entry: &Entry, requests: &Pipe, seen: Seen) {
+    if worker.watch.samples() {
+        look_at(worker, entry, &seen, requests.unread());
+    }
+}
+
+/// Looks at the commands at the beginning of `bytes`. This runs for each batch of small commands, so it does little
+/// unless one is drawn or large.
 #[inline(never)]
-fn look_at(worker: &Worker, entry: &Entry, (first, pending): (Ticket, u64), bytes: &[u8], whole: bool) {
+fn look_at(worker: &Worker, entry: &Entry, seen: &Seen, bytes: &[u8]) {
     let watch = &worker.watch;
-    let form = watch.sampled_keys();
-    if form != KeyForm::Off {
-        while let Some(place) = watch.draw(pending) {
-            let Some(taken) = Frames::of(bytes).nth(place) else { continue };
-            for key in taken.shown_keys(form) {
-                worker.process.samples.count_key(entry.listener.name(), key);
-            }
+    let bytes = bytes.get(..seen.len).unwrap_or_default();
+    let Seen { first: Ticket { seq, .. }, pending, whole, alone, .. } = *seen;
+    if watch.counts_keys() {
+        if let Some(place) = watch.draw(pending) {
+            count_keys(worker, entry, place, pending, bytes);
         }
         watch.drawn(pending);
     }
-    let (id, len) = (entry.id, bytes.len() as u64);
-    if pending == 0 {
+    if !whole || pending == 0 {
+        return look_at_part(worker, entry, seen, bytes);
+    }
+    watch.heads().keep(entry.id, &Batch { first: seq, commands: pending, bytes, whole, alone });
+    if bytes.len() as u64 >= watch.large_from() {
+        for (place, size) in (0..).zip(Frames::of(bytes).sizes()) {
+            large(worker, entry, seq.wrapping_add(place), size, false);
+        }
+    }
+}
+
+/// Looks at commands of which the last one goes on after these bytes, or at the continuation of one.
+#[cold]
+#[inline(never)]
+fn look_at_part(worker: &Worker, entry: &Entry, seen: &Seen, bytes: &[u8]) {
+    let (id, heads) = (entry.id, || worker.watch.heads());
+    let Some(last) = seen.pending.checked_sub(1) else {
         // The table is free again before a sample looks for a name in it.
-        let so_far = watch.heads().request(id, len);
-        if let Some((all, seq)) = so_far.filter(|_| whole) {
+        let so_far = heads().request(id, bytes.len() as u64);
+        if let Some((all, seq)) = so_far.filter(|_| seen.whole) {
             large(worker, entry, seq, all, false);
         }
         return;
-    }
-    if whole {
-        watch.heads().keep(id, first.seq, bytes);
-        if len >= watch.large_from() {
-            for (place, size) in (0..).zip(Frames::of(bytes).sizes()) {
-                large(worker, entry, first.seq.wrapping_add(place), size, false);
+    };
+    let (bytes, first) = (Frames::of(bytes).after(last), seen.first.seq.wrapping_add(last));
+    heads().keep(id, &Batch { first, commands: 1, bytes, whole: false, alone: true });
+    heads().request(id, bytes.len() as u64);
+}
+
+/// Counts the keys of the commands of a batch that are drawn. The first of them is at `place`.
+#[cold]
+#[inline(never)]
+fn count_keys(worker: &Worker, entry: &Entry, place: u64, commands: u64, bytes: &[u8]) {
+    let (watch, now) = (&worker.watch, Instant::now());
+    let form = watch.sampled_keys();
+    worker.process.samples.count_keys(entry.listener.name(), |sketch| {
+        let (mut frames, mut at, mut drawn) = (Frames::of(bytes), 0, Some(place));
+        while let Some(place) = drawn {
+            if let Some(taken) = frames.nth(place.saturating_sub(at)) {
+                taken.keys(|key| sketch.add(key, form, now));
             }
+            at = place.saturating_add(1);
+            drawn = watch.draw(commands);
         }
-        return;
-    }
-    // The last command goes on after these bytes.
-    let last = pending.saturating_sub(1);
-    let bytes = Frames::of(bytes).after(last);
-    watch.heads().keep(id, first.seq.wrapping_add(last), bytes);
-    watch.heads().request(id, bytes.len() as u64);
+    });
 }
 
 /// Looks at a piece of a reply that does not come whole. The last piece `ends` the reply.

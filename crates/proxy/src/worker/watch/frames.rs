@@ -34,8 +34,8 @@ impl<'b> Frames<'b> {
         Self(bytes)
     }
 
-    /// Returns the command at this place. `None` if it is not there.
-    pub(crate) fn nth(mut self, place: u64) -> Option<Taken<'b>> {
+    /// Skips this number of commands, and returns the next one. `None` if it is not there.
+    pub(crate) fn nth(&mut self, place: u64) -> Option<Taken<'b>> {
         for _ in 0..place {
             self.next()?;
         }
@@ -152,11 +152,12 @@ mod tests {
 
     #[test]
     fn commands_have_places_and_sizes() {
-        let frames = Frames::of(b"GET a\r\nGET bb\r\nGET c\r\n");
+        let mut frames = Frames::of(b"GET a\r\nGET bb\r\nGET c\r\n");
         assert_eq!(frames.sizes().collect::<Vec<_>>(), [7, 8, 7]);
-        assert_eq!(frames.nth(1).map(|taken| taken.shown_keys(KeyForm::Plain)), Some(vec!["bb".to_owned()]));
-        assert!(frames.nth(3).is_none());
         assert_eq!((frames.after(2), frames.after(9)), (&b"GET c\r\n"[..], &b""[..]));
+        assert_eq!(frames.nth(1).map(|taken| taken.shown_keys(KeyForm::Plain)), Some(vec!["bb".to_owned()]));
+        assert_eq!(frames.nth(0).map(|taken| taken.shown_keys(KeyForm::Plain)), Some(vec!["c".to_owned()]));
+        assert!(frames.nth(0).is_none() && frames.nth(3).is_none());
     }
 
     #[test]

@@ -5,50 +5,90 @@ use super::frames::{Frames, Taken};
 /// The sessions whose last batch is remembered. A session takes the place of another one with the same remainder.
 const PLACES: u64 = 1024;
 
-/// The bytes of a batch that are kept: the first commands, or the name and the key of one.
-const KEPT: usize = 112;
+/// The bytes of commands that are kept for a session: with all places in use, 2 MiB for each worker. A batch of 64 small
+/// commands fits.
+const KEPT: usize = 2048;
+
+/// A position that no command has.
+const CUT: u64 = u64::MAX;
 
 /// The beginnings of batches, in a table that is filled as sessions need it.
 #[derive(Debug, Default)]
 pub(crate) struct Heads(Vec<Head>);
 
-/// The last batch of one session.
+/// The last commands of one session.
 #[derive(Clone, Debug)]
 struct Head {
     session: u64,
     /// The position of the reply to the first command that is kept.
-    seq: u64,
-    kept: u8,
-    bytes: [u8; KEPT],
+    first: u64,
+    /// The position of the reply to the first command of the last batch.
+    batch: u64,
+    /// The position after the last command; [`CUT`] if it is not whole, so that no other one can follow it here.
+    end: u64,
+    bytes: Vec<u8>,
     /// The bytes so far of a request that is sent in pieces.
     request: u64,
     /// The bytes so far of a reply that comes in pieces.
     reply: u64,
-    /// Whether one of the commands was slow.
+    /// Whether one of the commands of the last batch was slow.
     slow: bool,
 }
 
-impl Head {
-    const EMPTY: Self =
-        Self { session: u64::MAX, seq: 0, kept: 0, bytes: [0; KEPT], request: 0, reply: 0, slow: false };
+/// Commands that are sent together.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Batch<'b> {
+    /// The position of the reply to the first command.
+    pub first: u64,
+    /// The number of commands.
+    pub commands: u64,
+    /// The commands.
+    pub bytes: &'b [u8],
+    /// Whether the last command is complete.
+    pub whole: bool,
+    /// Whether no reply to an earlier command is pending, so that the earlier commands can be forgotten.
+    pub alone: bool,
+}
 
-    fn bytes(&self) -> &[u8] {
-        self.bytes.get(..usize::from(self.kept)).unwrap_or_default()
+impl Head {
+    const EMPTY: Self = Self {
+        session: u64::MAX,
+        first: 0,
+        batch: 0,
+        end: CUT,
+        bytes: Vec::new(),
+        request: 0,
+        reply: 0,
+        slow: false,
+    };
+
+    /// Returns whether the batch can be kept behind the commands that are kept already.
+    fn has_room(&self, session: u64, batch: &Batch<'_>) -> bool {
+        !batch.alone
+            && self.session == session
+            && self.end == batch.first
+            && self.bytes.len().saturating_add(batch.bytes.len()) <= KEPT
     }
 }
 
 impl Heads {
-    /// Remembers commands. `seq` is the position of the reply to the first of them.
-    pub(crate) fn keep(&mut self, session: u64, seq: u64, bytes: &[u8]) {
+    /// Remembers commands.
+    #[inline(always)]
+    pub(crate) fn keep(&mut self, session: u64, batch: &Batch<'_>) {
         let Some(head) = self.place(session) else { return };
-        let kept = bytes.get(..KEPT).unwrap_or(bytes);
-        // A reply to an earlier batch may still come.
-        head.reply = if head.session == session { head.reply } else { 0 };
-        (head.session, head.seq, head.request, head.slow) = (session, seq, 0, false);
-        head.kept = u8::try_from(kept.len()).unwrap_or(0);
-        if let Some(room) = head.bytes.get_mut(..kept.len()) {
-            room.copy_from_slice(kept);
+        if !head.has_room(session, batch) {
+            head.bytes.clear();
+            head.first = batch.first;
         }
+        if head.session != session {
+            // A reply to an earlier batch of the same session may still come.
+            (head.session, head.reply) = (session, 0);
+        }
+        (head.batch, head.request, head.slow) = (batch.first, 0, false);
+        let kept = batch.bytes.get(..KEPT).unwrap_or(batch.bytes);
+        head.bytes.extend_from_slice(kept);
+        let is_cut = !batch.whole || kept.len() < batch.bytes.len();
+        head.end = if is_cut { CUT } else { batch.first.wrapping_add(batch.commands) };
     }
 
     /// Calls `with` with the command whose reply has this position; `None` if it is not remembered.
@@ -60,25 +100,20 @@ impl Heads {
     ) -> T {
         let head = self.place(session).filter(|head| head.session == session);
         let Some((head, skipped)) = head.and_then(|head| {
-            let skipped = seq.checked_sub(head.seq).filter(|skipped| *skipped < KEPT as u64)?;
+            let skipped = seq.checked_sub(head.first).filter(|skipped| *skipped < KEPT as u64)?;
             Some((head, skipped))
         }) else {
             return with(None);
         };
-        let mut frames = Frames::of(head.bytes());
-        for _ in 0..skipped {
-            if frames.next().is_none() {
-                return with(None);
-            }
-        }
-        with(frames.next().as_ref())
+        with(Frames::of(&head.bytes).nth(skipped).as_ref())
     }
 
-    /// Counts bytes of a request that is sent in pieces. Returns all of them so far, and the position of its reply.
+    /// Counts bytes of a request that is sent in pieces. Returns all of them so far, and the position of its reply. The
+    /// request is the last command that is kept.
     pub(crate) fn request(&mut self, session: u64, bytes: u64) -> Option<(u64, u64)> {
         let head = self.place(session).filter(|head| head.session == session)?;
         head.request = head.request.saturating_add(bytes);
-        Some((head.request, head.seq))
+        Some((head.request, head.batch))
     }
 
     /// Counts bytes of a reply that comes in pieces. Returns all of them so far. The last piece `ends` the reply.
@@ -91,18 +126,25 @@ impl Heads {
 
     /// Records that the command whose reply has this position was slow. Returns whether it is the first one of its batch.
     pub(crate) fn is_first_slow(&mut self, session: u64, seq: u64) -> bool {
-        match self.place(session).filter(|head| head.session == session && head.seq <= seq) {
+        match self.place(session).filter(|head| head.session == session && head.batch <= seq) {
             Some(head) => !std::mem::replace(&mut head.slow, true),
             None => true,
         }
     }
 
+    #[inline(always)]
     fn place(&mut self, session: u64) -> Option<&mut Head> {
         let place = usize::try_from(session % PLACES).ok()?;
         if place >= self.0.len() {
-            self.0.resize(place + 1, Head::EMPTY);
+            self.grow(place);
         }
         self.0.get_mut(place)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn grow(&mut self, place: usize) {
+        self.0.resize(place.saturating_add(1), Head::EMPTY);
     }
 }
 
@@ -116,34 +158,62 @@ mod tests {
         heads.named(session, seq, |taken| taken.map(|taken| taken.shown_keys(KeyForm::Plain).concat()))
     }
 
+    /// A batch of whole commands, while no reply is pending.
+    fn batch(first: u64, commands: u64, bytes: &[u8]) -> Batch<'_> {
+        Batch { first, commands, bytes, whole: true, alone: true }
+    }
+
+    fn gets(from: u64, commands: u64) -> Vec<u8> {
+        let get = |n| format!("*2\r\n$3\r\nGET\r\n$4\r\n{n:04}\r\n").into_bytes();
+        (from..from + commands).flat_map(get).collect()
+    }
+
     #[test]
     fn a_command_is_named_by_the_position_of_its_reply() {
         let mut heads = Heads::default();
-        heads.keep(7, 100, b"GET a\r\nSET b 1\r\nGET c\r\n");
+        heads.keep(7, &batch(100, 3, b"GET a\r\nSET b 1\r\nGET c\r\n"));
         assert_eq!(key(&mut heads, 7, 100).as_deref(), Some("a"));
         assert_eq!(key(&mut heads, 7, 102).as_deref(), Some("c"));
         assert_eq!((key(&mut heads, 7, 103), key(&mut heads, 7, 99)), (None, None));
-        heads.keep(7 + PLACES, 5, b"GET d\r\n");
+        heads.keep(7 + PLACES, &batch(5, 1, b"GET d\r\n"));
         assert_eq!((key(&mut heads, 7, 100), key(&mut heads, 7 + PLACES, 5).as_deref()), (None, Some("d")));
     }
 
     #[test]
-    fn a_batch_is_cut_and_its_first_commands_are_named() {
+    fn all_commands_of_a_batch_of_64_are_named_and_a_larger_one_is_cut() {
         let mut heads = Heads::default();
-        let batch: Vec<u8> =
-            (0..50).flat_map(|n| format!("*2\r\n$3\r\nGET\r\n$2\r\n{n:02}\r\n").into_bytes()).collect();
-        heads.keep(1, 0, &batch);
-        assert_eq!(key(&mut heads, 1, 2).as_deref(), Some("02"));
-        assert_eq!(key(&mut heads, 1, 40), None);
+        heads.keep(1, &batch(0, 64, &gets(0, 64)));
+        assert_eq!(key(&mut heads, 1, 63).as_deref(), Some("0063"));
+        heads.keep(1, &batch(64, 1000, &gets(64, 1000)));
+        assert_eq!((key(&mut heads, 1, 64).as_deref(), key(&mut heads, 1, 800)), (Some("0064"), None));
+        // Nothing can follow a command that is cut.
+        heads.keep(1, &Batch { alone: false, ..batch(1064, 1, &gets(1064, 1)) });
+        assert_eq!((key(&mut heads, 1, 1064).as_deref(), key(&mut heads, 1, 64)), (Some("1064"), None));
+    }
+
+    #[test]
+    fn commands_with_pending_replies_are_kept_while_there_is_room() {
+        let mut heads = Heads::default();
+        for n in 0..200 {
+            heads.keep(1, &Batch { alone: n == 0, ..batch(n, 1, &gets(n, 1)) });
+            assert_eq!(key(&mut heads, 1, n), Some(format!("{n:04}")));
+            // 2048 bytes have room for 89 of these commands.
+            assert_eq!(key(&mut heads, 1, 0).is_some(), n < 89, "{n}");
+        }
+        // Position 200 is of a reply that the proxy gave, so the next command is not behind the last one.
+        heads.keep(1, &Batch { alone: false, ..batch(201, 1, &gets(201, 1)) });
+        assert_eq!((key(&mut heads, 1, 201).as_deref(), key(&mut heads, 1, 199)), (Some("0201"), None));
+        heads.keep(1, &batch(202, 1, &gets(202, 1)));
+        assert_eq!((key(&mut heads, 1, 202).as_deref(), key(&mut heads, 1, 201)), (Some("0202"), None));
     }
 
     #[test]
     fn one_command_of_a_batch_is_slow() {
         let mut heads = Heads::default();
         assert!(heads.is_first_slow(1, 0) && heads.is_first_slow(1, 1), "nothing is remembered");
-        heads.keep(1, 5, b"GET a\r\nGET b\r\n");
+        heads.keep(1, &batch(5, 2, b"GET a\r\nGET b\r\n"));
         assert!(heads.is_first_slow(1, 5) && !heads.is_first_slow(1, 6) && heads.is_first_slow(1, 4));
-        heads.keep(1, 7, b"GET c\r\n");
+        heads.keep(1, &Batch { alone: false, ..batch(7, 1, b"GET c\r\n") });
         assert!(heads.is_first_slow(1, 7));
     }
 
@@ -151,11 +221,14 @@ mod tests {
     fn pieces_are_counted_until_their_end() {
         let mut heads = Heads::default();
         assert_eq!(heads.request(3, 10), None);
-        heads.keep(3, 8, b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$999\r\n");
+        let bytes = b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$999\r\n";
+        heads.keep(3, &Batch { whole: false, ..batch(8, 1, bytes) });
         assert_eq!((heads.request(3, 10), heads.request(3, 5)), (Some((10, 8)), Some((15, 8))));
         assert_eq!(
             (heads.reply(3, 7, false), heads.reply(3, 1, true), heads.reply(3, 2, true)),
             (Some(7), Some(8), Some(2))
         );
+        heads.keep(3, &Batch { alone: false, ..batch(9, 1, b"GET a\r\n") });
+        assert_eq!(key(&mut heads, 3, 9).as_deref(), Some("a"));
     }
 }
