@@ -138,6 +138,13 @@ fn with_a_token_all_but_monitoring_wants_it() {
         }
     }
     assert!(gate.audited("reload").is_empty());
+    let open = before(&redis, BASE).start();
+    for (line, code) in [("PUT /live", 405), ("PUT /api/session", 405), ("POST /api/groups/office", 405)] {
+        assert_eq!(status(&open, line, &["Content-Length: 0"]), code, "{line}");
+    }
+    for line in ["POST /api/reload", "POST /api/groups/office/entries", "POST /api/nonexistent"] {
+        assert_eq!(status(&open, line, &["Content-Length: 0"]), 403, "{line}");
+    }
 }
 
 /// On loopback, reading needs no token, but every change does.

@@ -87,6 +87,12 @@ async fn guarded(
     let knock = Knock { method: &method, uri: &uri, headers: request.headers(), from: connection.from() };
     let verdict = state.guard.load().check(knock, &state.sessions, &state.attempts);
     let mut response = match verdict {
+        // Without a token, no request may change anything. One that no token would permit says so.
+        Err(Refusal::NoToken) if let Some(allowed) = methods_instead_of(&method, uri.path()) => {
+            let mut response = wrong_method(uri).await;
+            response.headers_mut().insert(header::ALLOW, allowed);
+            response
+        }
         Ok(access) => {
             request.extensions_mut().insert(access);
             let response = next.run(request).await;
@@ -107,6 +113,22 @@ async fn guarded(
         response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
     }
     response
+}
+
+/// Returns the methods of a path that exists and does not have this method.
+fn methods_instead_of(method: &Method, path: &str) -> Option<HeaderValue> {
+    let is_path_of = |pattern: &str| {
+        let (known, given) = (pattern.split('/'), path.split('/'));
+        known.clone().count() == given.clone().count()
+            && known.zip(given).all(|(known, given)| known == given || known.starts_with('{'))
+    };
+    let method = method.as_str().to_ascii_lowercase();
+    let routes = routes();
+    let (_, methods, _) = routes.iter().find(|(pattern, ..)| is_path_of(pattern))?;
+    if methods.contains(&method.as_str()) {
+        return None;
+    }
+    HeaderValue::from_str(&methods.join(", ").to_ascii_uppercase()).ok()
 }
 
 /// Returns the answer to a request that is refused.
