@@ -124,8 +124,10 @@ fn a_planned_failover_is_followed() {
     let cluster = Cluster::plain();
     let gate = of(&cluster, &[0, 1, 2]).start();
     assert_slots(&gate, &cluster, 0, "0-5460");
+    gate.assert_metric("upstream_failovers_total", &[("upstream", "main")], 0.0);
     cluster.failover(3);
     assert_slots(&gate, &cluster, 3, "0-5460");
+    gate.assert_metric("upstream_failovers_total", &[("upstream", "main")], 1.0);
     assert_eq!(slots(&gate, &cluster, 0).as_deref(), Some(""));
     assert_ready(&gate, true);
 }

@@ -38,6 +38,14 @@ impl AdminState {
             .and_then(|(one, series)| Sentinels::of(one, series))
     }
 
+    /// Returns the changes from one master of an upstream to another since the start. `None` if it has one address.
+    pub(super) fn failovers(&self, name: &str) -> Option<u64> {
+        let generation = self.process.store.current();
+        let mut known = generation.config().upstreams().iter().zip(&generation.series().upstreams);
+        let (upstream, series) = known.find(|(upstream, _)| upstream.name() == name)?;
+        (upstream.is_sentinel() || upstream.is_cluster()).then(|| series.views().failovers())
+    }
+
     /// Returns the upstreams of listeners whose sentinels are too few: fewer than half of them name the master.
     pub(super) fn unsure_upstreams(&self) -> Vec<(String, Sentinels)> {
         let used = self.health.upstreams().into_iter().filter(|(_, used, _)| *used);

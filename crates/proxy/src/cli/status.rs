@@ -53,7 +53,13 @@ fn text(status: &Value) -> String {
     if let Some(reload) = items(status, "reloads").first() {
         let _ = writeln!(text, "last reload: {} at {}", cell(reload, "result"), moment(&reload["time"]));
     }
-    let tables = [listeners(status), upstreams(status), refused_sources(status), refused_commands(status)];
+    let tables = [
+        listeners(status),
+        upstreams(status),
+        nodes(status),
+        refused_sources(status),
+        refused_commands(status),
+    ];
     for table in tables.into_iter().filter(|table| !table.is_empty()) {
         text.push('\n');
         text.push_str(&table);
@@ -81,7 +87,7 @@ fn listeners(status: &Value) -> String {
 }
 
 fn upstreams(status: &Value) -> String {
-    let head = ["UPSTREAM", "STATE", "SINCE", "CONNECTIONS", "ERRORS"];
+    let head = ["UPSTREAM", "STATE", "SINCE", "CONNECTIONS", "ERRORS", "FAILOVERS"];
     let row = |facts: &Value| {
         [
             cell(facts, "name"),
@@ -89,9 +95,25 @@ fn upstreams(status: &Value) -> String {
             moment(&facts["since"]),
             connections(facts),
             total(facts, "errors").to_string(),
+            cell(facts, "failovers"),
         ]
     };
     table(head, items(status, "upstreams"), row)
+}
+
+/// Returns the nodes of all clusters. Their addresses are for operators.
+fn nodes(status: &Value) -> String {
+    let head = ["NODE", "UPSTREAM", "ROLE", "HEALTH", "SLOTS"];
+    let row = |(upstream, facts): &(String, &Value)| {
+        let [address, role, health, slots] =
+            ["address", "role", "health", "slots"].map(|key| cell(facts, key));
+        [address, upstream.clone(), role, health, slots]
+    };
+    let all = items(status, "upstreams").iter();
+    let nodes: Vec<_> = all
+        .flat_map(|upstream| items(upstream, "nodes").iter().map(|node| (cell(upstream, "name"), node)))
+        .collect();
+    table(head, &nodes, row)
 }
 
 /// Returns the connections of an upstream by state, without those that it has none of.
@@ -122,10 +144,10 @@ fn refused_commands(status: &Value) -> String {
 }
 
 /// Returns a table with this head; nothing if there is no row.
-pub(super) fn table<const N: usize>(
+pub(super) fn table<const N: usize, F>(
     head: [&str; N],
-    facts: &[Value],
-    row: impl Fn(&Value) -> [String; N],
+    facts: &[F],
+    row: impl Fn(&F) -> [String; N],
 ) -> String {
     if facts.is_empty() {
         return String::new();

@@ -188,6 +188,7 @@ pub(in crate::admin) fn upstream_facts(state: &AdminState, sample: &Sample) -> V
             "since": since.map(|since| Timestamp(since).to_string()),
             "connections": connections,
             "errors": errors,
+            "failovers": state.failovers(&name),
             "sentinels": state.sentinels(&name).map(|sentinels| {
                 json!({
                     "naming": sentinels.naming,

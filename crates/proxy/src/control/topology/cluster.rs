@@ -27,6 +27,7 @@ use self::said::Said;
 use super::publisher::Publisher;
 use crate::metrics::{ReloadResult, UpstreamErrorKind};
 use crate::net::lookup::look_up;
+use crate::upstream::cluster::facts::Replicas;
 use crate::upstream::cluster::follow::{Follower, Probe, Said as Told, Work};
 use crate::upstream::cluster::survey::{Asked, Outcome};
 use crate::upstream::health::Health;
@@ -61,6 +62,7 @@ pub(super) struct Watch {
     lines: HashMap<Address, Line>,
     /// The failures of the last questions and probes, by address.
     failures: HashMap<Address, UpstreamErrorKind>,
+    replicas: Replicas,
     /// The nodes, for operators.
     health: Arc<Health>,
     is_news: bool,
@@ -78,6 +80,10 @@ impl Watch {
         health: Arc<Health>,
     ) -> Self {
         let map = publisher.view().cluster().map(|view| Arc::clone(view.map()));
+        let mut replicas = Replicas::default();
+        if let Some(map) = &map {
+            replicas.follow(map);
+        }
         let times = (upstream.resolve_every(), upstream.connect_timeout());
         Self {
             upstream: Arc::clone(upstream),
@@ -88,6 +94,7 @@ impl Watch {
             said: Said::new(upstream),
             lines: HashMap::new(),
             failures: HashMap::new(),
+            replicas,
             health,
             is_news: false,
             tasks: JoinSet::new(),
@@ -222,6 +229,7 @@ impl Watch {
         }
         let Some(cluster) = cluster else { return };
         self.publisher.set_cluster(cluster.map());
+        (0..self.replicas.follow(cluster.map())).for_each(|_| self.publisher.series().failed_over());
         let addresses: HashSet<Address> = self.follower.addresses().collect();
         self.failures.retain(|address, _| addresses.contains(address));
         self.facts.retain(|address| addresses.contains(address));

@@ -1,6 +1,6 @@
 //! The nodes of a cluster, as operators see them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use portcullis_resp::slot::SLOTS;
 use portcullis_session::cluster::{Map, NodeIndex, Role};
@@ -46,6 +46,29 @@ pub(crate) fn ranges(map: &Map) -> HashMap<NodeIndex, Vec<(u16, u16)>> {
     ranges
 }
 
+/// The replicas of a cluster, and former ones that have no slots yet: the role and the slots of a node may change in two
+/// views.
+#[derive(Debug, Default)]
+pub(crate) struct Replicas(HashSet<Box<str>>);
+
+impl Replicas {
+    /// Takes another map. Returns the number of failovers: replicas that have become masters with slots.
+    pub(crate) fn follow(&mut self, map: &Map) -> usize {
+        let (ranges, before) = (ranges(map), std::mem::take(&mut self.0));
+        let mut failovers = 0;
+        for node in map.nodes() {
+            let is_known = before.contains(node.id());
+            let has_slots = ranges.contains_key(&node.index());
+            if node.role == Role::Replica || (is_known && !has_slots) {
+                self.0.insert(node.id().into());
+            } else if is_known {
+                failovers += 1;
+            }
+        }
+        failovers
+    }
+}
+
 /// Returns the number of slots in some ranges.
 pub(crate) fn count(ranges: &[(u16, u16)]) -> usize {
     ranges.iter().map(|(start, end)| usize::from(end - start) + 1).sum()
@@ -66,15 +89,40 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn ranges_of_slots() {
-        let node = |port: u16| Announced {
+    fn announced(port: u16, role: Role) -> Announced {
+        Announced {
             id: port.to_string().into(),
             address: Endpoint::new("127.0.0.1", port),
             names: Vec::new(),
-            role: Role::Master,
+            role,
             migrating: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_replica_that_gets_slots_is_a_failover() {
+        use Role::{Master, Replica};
+        let map = |roles: [Role; 3], owner: usize| {
+            let nodes: Vec<_> = (7000..).zip(roles).map(|(port, role)| announced(port, role)).collect();
+            Map::make(None, 1, &nodes, move |_| Some(owner)).expect("a map")
         };
+        let mut replicas = Replicas::default();
+        assert_eq!(replicas.follow(&map([Master, Replica, Master], 0)), 0, "the first map");
+        assert_eq!(replicas.follow(&map([Master, Replica, Master], 2)), 0, "the slots moved");
+        assert_eq!(replicas.follow(&map([Master, Master, Master], 2)), 0, "it has no slots yet");
+        assert_eq!(replicas.follow(&map([Master, Master, Replica], 1)), 1);
+        assert_eq!(replicas.follow(&map([Master, Master, Replica], 1)), 0, "it is counted");
+        assert_eq!(
+            replicas.follow(&map([Replica, Replica, Replica], 2)),
+            0,
+            "a redirect comes before the role"
+        );
+        assert_eq!(replicas.follow(&map([Replica, Replica, Master], 2)), 1);
+    }
+
+    #[test]
+    fn ranges_of_slots() {
+        let node = |port: u16| announced(port, Role::Master);
         let owner = |slot| match slot {
             5 => None,
             7 => Some(1),
