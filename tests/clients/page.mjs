@@ -236,8 +236,13 @@ async function showsSamples(page) {
   await has(page, "#large", "KiB request");
   assert.ok((await text(page, "#large")).includes(HOSTILE), "the key is shown as it is");
   await has(page, "#hot", "hot:1");
-  await has(page, "#slow", "");
-  for (const one of [large, busy]) one.destroy();
+  // Redis answers no client for a while.
+  const pausing = await client(ports.redis, "127.0.0.1", ["CLIENT", "PAUSE", "300"]);
+  await eventually("Redis pauses", () => pausing.read_ === "+OK\r\n");
+  const late = await client(ports.gate, "127.0.0.1", ["GET", "first"], ["GET", `slow:${HOSTILE}`]);
+  await has(page, "#slow", "GET");
+  assert.match(await text(page, "#slow"), /\d ms/);
+  for (const one of [large, busy, pausing, late]) one.destroy();
 }
 
 async function findsAndDisconnects(page) {
@@ -321,6 +326,46 @@ async function showsTheConfiguration(page) {
   await has(page, "#toast", "");
 }
 
+/** As many clients as the open files allow, up to 10,000. */
+async function staysUsable(page) {
+  const { limit_clients: limit } = await page.evaluate(() => fetch("/api/status").then((answer) => answer.json()));
+  const count = Math.min(10_000, limit - 100);
+  const some = [];
+  for (let begun = 0; begun < count; begun += 250) {
+    some.push(...await Promise.all(Array.from({ length: Math.min(250, count - begun) }, () => client(ports.gate, "127.0.0.3"))));
+  }
+  const named = await client(ports.gate, "127.0.0.1", ["CLIENT", "SETNAME", "needle"]);
+  await view(page, "clients");
+  const begin = Date.now();
+  await has(page, "#client-list", `${new Intl.NumberFormat("en").format(count + 1)} clients, page 1`);
+  assert.equal(await page.locator("#client-list tbody tr").count(), 50);
+  await page.click("#client-list button:has-text('Next')");
+  await has(page, "#client-list", "page 2");
+  await page.fill("#search input[name=q]", "needle");
+  await has(page, "#client-list", "1 client match");
+  const found = Date.now() - begin;
+  await page.fill("#search input[name=q]", "");
+  await view(page, "overview");
+  const longest = await page.evaluate(() => new Promise((done) => {
+    const tasks = [];
+    new PerformanceObserver((list) => tasks.push(...list.getEntries().map((task) => task.duration))).observe({ entryTypes: ["longtask"] });
+    setTimeout(() => done(Math.max(0, ...tasks)), 5000);
+  }));
+  console.log(`  with ${count} clients: list, next page and search in ${found} ms; the longest task in 5 s of live updates: ${Math.round(longest)} ms`);
+  assert.ok(found < 10_000 && longest < 1000, `${found} ms, ${longest} ms`);
+  for (const one of [...some, named]) one.destroy();
+  await eventually("the clients are gone", async () => (await text(page, "#tiles .tile >> nth=0")).includes("\n0"));
+}
+
+/** Text that someone marks stays marked while the page updates. */
+async function keepsASelection(page) {
+  await view(page, "overview");
+  await page.locator("#upstreams code >> nth=0").selectText();
+  await new Promise((done) => setTimeout(done, 2500));
+  assert.equal(await page.evaluate(() => getSelection().toString()), "main");
+  await page.evaluate(() => getSelection().removeAllRanges());
+}
+
 async function survivesARestart(page, gate) {
   await view(page, "overview");
   await stop(gate);
@@ -380,12 +425,14 @@ async function main() {
     await logIn(page);
     await part("updates live", () => updatesLive(page));
     await part("shows large requests and hot keys", () => showsSamples(page));
+    await part("keeps a selection", () => keepsASelection(page));
     await part("finds and disconnects clients", () => findsAndDisconnects(page));
     await part("explains", () => explains(page));
     await part("adds and removes entries", () => addsAndRemoves(page));
     await part("unblocks a source", () => unblocks(page));
     await part("shows configuration and reloads", () => showsTheConfiguration(page));
     await part("refuses other sites", () => refusesOtherSites(page));
+    await part("stays usable with 10,000 clients", () => staysUsable(page));
     gate = await part("survives a restart", () => survivesARestart(page, gate));
     assert.equal(await page.evaluate(() => globalThis.hacked), undefined, "no text became a script");
     await part("is accessible, light and dark, on a desktop and a phone", () => isAccessible(browser));

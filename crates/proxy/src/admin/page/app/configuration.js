@@ -36,8 +36,9 @@ async function reloadNow() {
 /** Writes a value in the manner of YAML, for reading. */
 function outline(value, depth = 0) {
   const pad = "  ".repeat(depth);
-  const plain = (one) => (one === null ? "off" : Array.isArray(one) ? `[${one.map(plain).join(", ")}]` : String(one));
-  const flat = (one) => one === null || typeof one !== "object" || (Array.isArray(one) && one.every((part) => part === null || typeof part !== "object"));
+  const isEmpty = (one) => !Array.isArray(one) && Object.keys(one).length === 0;
+  const plain = (one) => (one === null ? "off" : Array.isArray(one) ? `[${one.map(plain).join(", ")}]` : typeof one === "object" ? "{}" : String(one));
+  const flat = (one) => one === null || typeof one !== "object" || isEmpty(one) || (Array.isArray(one) && one.every((part) => part === null || typeof part !== "object"));
   const nameFirst = ([one], [other]) => (other === "name") - (one === "name");
   return Object.entries(value).sort(nameFirst).map(([key, one]) => {
     if (flat(one)) return `${pad}${key}: ${plain(one)}\n`;
@@ -46,11 +47,17 @@ function outline(value, depth = 0) {
   }).join("");
 }
 
+/** Returns the values that are not the usual ones; undefined if there are none. */
+function differing(own, usual) {
+  const isObject = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
+  const values = Object.entries(own).map(([key, value]) => [key, isObject(value) && isObject(usual?.[key]) ? differing(value, usual[key])
+    : JSON.stringify(value) === JSON.stringify(usual?.[key]) ? undefined : value]).filter(([, value]) => value !== undefined);
+  return values.length > 0 ? Object.fromEntries(values) : undefined;
+}
+
 async function loadConfig() {
   const { generation, path, files, ...config } = await api("/api/config");
-  for (const listener of config.listeners) {
-    if (JSON.stringify(listener.limits) === JSON.stringify(config.limits)) listener.limits = "as of the process";
-  }
+  for (const listener of config.listeners) listener.limits = differing(listener.limits, config.limits) ?? "as of the process";
   fill($("config"),
     h("p", null, "Generation ", h("strong", null, number(generation)), ", read from ", mono(path), files.length > 1 ? ` and ${number(files.length - 1)} more files` : ""),
     files.length > 1 ? h("ul", null, files.map((file) => h("li", null, mono(file)))) : null,

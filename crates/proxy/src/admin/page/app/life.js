@@ -47,12 +47,15 @@ async function refreshAll() {
   refreshClients();
 }
 
+/** Whether someone marks text, to copy it. A new table in its place would end that. */
+const isSelecting = () => !getSelection().isCollapsed;
+
 /** What changed since the last sample decides what is loaded again. */
 function onSample(next) {
   const before = sample;
   sample = next;
   setLive(next.draining ? "shutting down" : "live", next.draining ? "warn" : "good");
-  if (!status) return;
+  if (!status || isSelecting()) return;
   const refused = (of) => (of?.listeners ?? []).reduce((sum, listener) => sum + listener.refused_total, 0);
   if (before && (before.generation !== next.generation || before.reloads !== next.reloads)) {
     refreshAll();
@@ -140,7 +143,7 @@ document.addEventListener("visibilitychange", () => {
   else if (status) start();
 });
 setInterval(() => {
-  if (document.hidden || !stream || document.querySelector("dialog[open]")) return;
+  if (document.hidden || !stream || isSelecting() || document.querySelector("dialog[open]")) return;
   if (!$("view-clients").hidden) refreshClients();
   if (!$("view-commands").hidden) refreshSamples();
   if (!$("view-access").hidden) load($("blocked"), loadBlocked);

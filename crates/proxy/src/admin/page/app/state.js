@@ -6,6 +6,9 @@ const STATUS_EVERY = 10_000;
 const LISTS_EVERY = 5_000;
 const PAGE = 50;
 const SAMPLES = 20;
+const SAMPLES_ON_A_PHONE = 5; // There each row is a card of six lines.
+const NODES = 24;
+const SLOTS = 16_384; // Of each Redis Cluster.
 
 // What the page knows.
 let status = null;
