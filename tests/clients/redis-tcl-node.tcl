@@ -1,19 +1,20 @@
-# For Redis's own tests through the proxy before a cluster. Commands of administration go straight to the node, because
-# the proxy refuses them: each concerns one node, or all of them. All other commands go through the proxy.
+# For Redis's own tests through the proxy before a cluster. Administration of one server goes straight to the node, because
+# the proxy refuses it there: CONFIG SET, CLIENT PAUSE, DEBUG, SAVE and others. CONFIG GET goes there too, because the
+# proxy shows its own port, to which a test would then set the node. All other commands go through the proxy.
 # REDIS_TCL_NODE is the address of the node.
 
 set ::redis::straight {}
-set ::redis::of_node {config flushall flushdb dbsize keys debug script acl memory latency slowlog save bgsave bgrewriteaof lastsave info}
+set ::redis::of_node {config debug acl latency slowlog save bgsave bgrewriteaof lastsave}
+set ::redis::subcommands_of_node {
+    {memory doctor} {memory malloc-stats} {memory purge} {memory stats}
+    {client pause} {client unpause}
+    {script kill} {function kill}
+}
 
 rename ::redis::__dispatch__ ::redis::through_proxy
 
 proc ::redis::__dispatch__ {id method args} {
     set name [string tolower $method]
-    if {$name eq {read} && [info exists ::redis::unread($id)]} {
-        set reply $::redis::unread($id)
-        unset ::redis::unread($id)
-        return $reply
-    }
     if {[::redis::is_of_node $id $name $args]} {
         return [::redis::ask_node $id $name $args]
     }
@@ -24,18 +25,14 @@ proc ::redis::__dispatch__ {id method args} {
 proc ::redis::is_of_node {id name argv} {
     if {![info exists ::redis::deferred($id)] || $::redis::deferred($id) || !$::redis::blocking($id)} {return 0}
     if {$id eq $::redis::straight} {return 0}
-    if {$name eq {function}} {return [expr {[string tolower [lindex $argv 0]] ni {list dump stats}}]}
-    expr {$name in $::redis::of_node}
+    set subcommand [string tolower "$name [lindex $argv 0]"]
+    expr {$name in $::redis::of_node || $subcommand in $::redis::subcommands_of_node}
 }
 
-# In raw mode, a test reads the line with the length first, and then the text.
 proc ::redis::ask_node {id name argv} {
     if {$::redis::straight eq {}} {
         redis {*}[split $::env(REDIS_TCL_NODE) :]
         set ::redis::straight $::redis::id
     }
-    set reply [::redis::through_proxy $::redis::straight $name {*}$argv]
-    if {$name ne {function} || !$::redis::readraw($id)} {return $reply}
-    set ::redis::unread($id) $reply
-    return "$[string length $reply]"
+    ::redis::through_proxy $::redis::straight $name {*}$argv
 }

@@ -106,10 +106,9 @@ run_suite() {
     port=$redis_port
     local options=(--tags -needs:repl --timeout 120 --skiptest "$skipped") name
     if is_cluster "$run"; then
-        # Without --durable, the first test of a command that is not supported would end the run. These units are about
-        # such commands only: CLIENT PAUSE, CLIENT TRACKING, buffers in CLIENT LIST. Those of pub/sub were not tried yet.
+        # Without --durable, the first test of a command that is refused would end the run.
         options+=(--cluster-mode --singledb --durable)
-        for name in pubsub pubsubshard pause tracking querybuf; do options+=(--skipunit "unit/$name"); done
+        while read -r name; do options+=(--skipunit "$name"); done < <(sed -n 's/^cluster: skip-unit: //p' "$expected")
         give_slots "$state"
     fi
     if [ "$run" != "$(base_of "$run")" ]; then
@@ -227,7 +226,7 @@ known_differences() {
             fail "redis-tcl.expected skips a test that does not pass direct: $name"
     done < <(skipped_in "$run")
     sed -n "s/^$kind: fails: \(.*\)/$run: missing: ok \1\n$run: instead: err \1/p" "$expected"
-    sed -n "/^$kind: \(skip\|fails\): /d; s/^$kind: /$run: /; /^$run: /p" "$expected"
+    sed -n "/^$kind: \(skip\|skip-unit\|fails\): /d; s/^$kind: /$run: /; /^$run: /p" "$expected"
 }
 
 stop_all() {
