@@ -3,9 +3,10 @@
 
     tests/structure.py crates       a crate that depends on one above it; top modules of a crate that import in a circle
     tests/structure.py modules      an import in crates/proxy against the order of its modules
+    tests/structure.py systems      code for one operating system outside the modules that are for it
     tests/structure.py sizes        files of more than 600 lines, functions of more than 60
     tests/structure.py self-test    whether the check finds what it must find, and nothing else
-    tests/structure.py all          all four
+    tests/structure.py all          all five
 
 The order of crates and of modules is read from docs/architecture.md. Test code may import what it needs, but has the same sizes.
 Prints `file:line: problem: text` for each problem and exits with 1 if there is one.
@@ -274,6 +275,31 @@ def of_sizes(path, source, rust):
             yield Problem(path, line, f"a function of {lines} lines", f"{name} (at most {MAX_FUNCTION_LINES})")
 
 
+# Operating systems
+
+SYSTEM = re.compile(r"\bcfg(?:_attr)?!?\s*\((?=[^\]\n]*\b(?:unix|windows|target_os|target_family)\b)[^\n]*")
+# A module whose whole file is for one system, or has another file for Windows.
+SYSTEM_MODULE = re.compile(r"cfg(?:\((?:unix|windows)\)|_attr\(windows, path = [^)]*\))\]\s*(?:pub\s*(?:\([^)]*\)\s*)?)?mod\s+\w+;")
+# The modules that have such a module below them: sockets, signals, the service manager, events of the file system.
+SYSTEM_PARENTS = {"crates/proxy/src/" + name for name in (
+    "app.rs", "cli/service.rs", "control/watch.rs", "listener.rs", "net.rs", "net/held.rs", "net/socket.rs")}
+SYSTEM_PLACE = re.compile(r"crates/\w+/src/platform(?:\.rs|/)")
+
+
+def of_systems(path, source, rust):
+    if SYSTEM_PLACE.match(str(path)):
+        return
+    tests = rust.tests()[0]
+    for found in SYSTEM.finditer(rust.code):
+        if any(begin <= found.start() <= end for begin, end in tests):
+            continue
+        # The text of strings is not in `code`, and an attribute may have a path.
+        if str(path) in SYSTEM_PARENTS and SYSTEM_MODULE.match(source, found.start()):
+            continue
+        line = rust.code.count("\n", 0, found.start()) + 1
+        yield Problem(path, line, "code for one operating system: move it into platform", found[0].strip())
+
+
 # The checks
 
 def read_crate(folder):
@@ -312,6 +338,18 @@ def check_modules():
     order = module_order((TOP / ARCHITECTURE).read_text())
     problems = list(of_order(read_crate(TOP / "crates/proxy"), order))
     print(f"modules: {len(order)} modules of crates/proxy, {len(problems)} problems")
+    return problems
+
+
+def check_systems():
+    files = [file for folder in sorted((TOP / "crates").glob("*/src")) for file in sorted(folder.rglob("*.rs"))]
+    sources = [(file.relative_to(TOP), Rust(file.read_text())) for file in files]
+    tests = test_files(TOP, sources)
+    problems = []
+    for path, rust in sources:
+        if path not in tests:
+            problems += of_systems(path, (TOP / path).read_text(), rust)
+    print(f"systems: {len(files)} files, {len(problems)} problems")
     return problems
 
 
@@ -373,6 +411,18 @@ middle          one text
 high
 ```
 """
+SYSTEMS = """
+#[cfg_attr(windows, path = "a/windows.rs")]
+mod a;
+#[cfg(unix)]
+pub(crate) mod b;
+#[cfg(unix)]
+fn c() { if cfg!(windows) {} }
+#[cfg(target_os = "linux")]
+mod d { }
+#[cfg(all(test, unix))]
+mod tests;
+"""
 LONG = "".join("    x();\n" for _ in range(MAX_FUNCTION_LINES - 1))
 FUNCTIONS = f"""
 trait A {{ fn declared(x: [u8; 4]); fn short(&self) -> [u8; 2] {{ [0; 2] }} }}
@@ -409,14 +459,19 @@ def self_test():
            ["low imports middle", "middle imports high"])
     expect("unknown module", [problem.text for problem in of_order(crate, ["low", "macros", "middle", "other"])],
            ["high", "other", "low imports middle"])
+    rust = Rust(SYSTEMS)
+    expect("systems", [problem.line for problem in of_systems(Path("crates/proxy/src/app.rs"), SYSTEMS, rust)], [6, 7, 8])
+    expect("no parent", len(list(of_systems(Path("crates/proxy/src/tls.rs"), SYSTEMS, rust))), 5)
+    expect("platform", list(of_systems(Path("crates/proxy/src/platform/x.rs"), SYSTEMS, rust)), [])
     expect("functions", [problem.text for problem in of_sizes("a.rs", FUNCTIONS, Rust(FUNCTIONS))],
            [f"too_long (at most {MAX_FUNCTION_LINES})"])
     expect("table", list(of_sizes("a.rs", TABLE, Rust(TABLE))), [])
     expect("no table", len(list(of_sizes("a.rs", NO_TABLE, Rust(NO_TABLE)))), 1)
-    print(f"self-test: {len(USES) + 11} cases, {len(problems)} problems")
+    print(f"self-test: {len(USES) + 14} cases, {len(problems)} problems")
     return problems
 
 
 if __name__ == "__main__":
     sys.exit(run_parts({"self-test": [self_test], "crates": [check_crates], "modules": [check_modules],
+                        "systems": [check_systems],
                         "sizes": [check_sizes]}, __doc__))

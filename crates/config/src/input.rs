@@ -2,12 +2,11 @@
 
 use std::fs::{File, FileType, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, IsTerminal, Read};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use rustix::fs::OFlags;
+use crate::platform::{is_null_device, is_own_terminal, is_pipe, is_socket, open_without_waiting};
 
 /// The time limit for the next bytes of a pipe or a terminal. The program that writes into a pipe (`<(vault read ...)`)
 /// may ask a server first.
@@ -15,9 +14,6 @@ const PIPE_WAITS: Duration = Duration::from_secs(10);
 
 /// The interval between attempts to read from a pipe.
 const AGAIN: Duration = Duration::from_millis(5);
-
-/// The number of the device `/dev/null` on Linux: an empty file for whatever needs one.
-const NULL_DEVICE: u64 = 0x103;
 
 /// A file that is open for reading. It can be a pipe or a terminal too, as with `--config <(...)` and `/dev/stdin`; their
 /// next bytes are awaited for some seconds.
@@ -38,12 +34,12 @@ impl Input {
     pub fn open(path: &Path) -> io::Result<Self> {
         // To open a device can have an effect on it.
         refuse(&std::fs::metadata(path)?)?;
-        let file = OpenOptions::new().read(true).custom_flags(nonblocking()).open(path)?;
+        let file = open_without_waiting(OpenOptions::new().read(true)).open(path)?;
         // Another file may have this name now.
         let kind = file.metadata()?;
         refuse(&kind)?;
         let is_terminal = file.is_terminal();
-        let waits = (kind.file_type().is_fifo() || is_terminal).then_some(PIPE_WAITS);
+        let waits = (is_pipe(kind.file_type()) || is_terminal).then_some(PIPE_WAITS);
         Ok(Self { file, waits, has_begun: is_terminal })
     }
 
@@ -80,38 +76,21 @@ impl Read for Input {
     }
 }
 
-/// The flag to open a file without waiting for another program. It has no effect on regular files.
-pub fn nonblocking() -> i32 {
-    OFlags::NONBLOCK.bits().cast_signed()
-}
-
 fn refuse(file: &Metadata) -> io::Result<()> {
     let kind = file.file_type();
-    match kind.is_file() || kind.is_fifo() || is_null_device(file) || is_own_terminal(file) {
+    match kind.is_file() || is_pipe(kind) || is_null_device(file) || is_own_terminal(file) {
         true => Ok(()),
         false => Err(io::Error::new(ErrorKind::InvalidInput, name_of(kind))),
     }
-}
-
-fn is_own_terminal(file: &Metadata) -> bool {
-    let stdin = std::fs::metadata("/dev/stdin");
-    file.file_type().is_char_device()
-        && io::stdin().is_terminal()
-        && stdin.is_ok_and(|stdin| stdin.rdev() == file.rdev())
-}
-
-/// Returns whether a file is `/dev/null`, under any name.
-pub fn is_null_device(file: &Metadata) -> bool {
-    file.file_type().is_char_device() && file.rdev() == NULL_DEVICE
 }
 
 /// Returns a sentence about a file that is no regular file.
 pub fn name_of(kind: FileType) -> &'static str {
     if kind.is_dir() {
         "it is a directory"
-    } else if kind.is_fifo() {
+    } else if is_pipe(kind) {
         "it is a pipe"
-    } else if kind.is_socket() {
+    } else if is_socket(kind) {
         "it is a socket"
     } else {
         "it is a device"

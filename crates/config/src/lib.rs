@@ -21,6 +21,7 @@ mod model;
 mod origin;
 mod places;
 mod plain;
+mod platform;
 mod presentation;
 mod problem;
 mod raw;
@@ -43,7 +44,7 @@ use portcullis_acl::{Policy, PolicyBuilder};
 pub use address::{Address, AdminBind, Bind, UnixSocket};
 pub use breaks::OddCharacter;
 pub use host::{Admitted, Dropped, Host, HostName, MAX_ADDRESSES};
-pub use input::{Input, is_null_device, name_of, nonblocking};
+pub use input::{Input, name_of};
 pub use limits::{Limits, Tcp, Timeouts};
 pub use load::{Loaded, Reading, default_path, load, read, read_document};
 pub use model::{
@@ -53,11 +54,12 @@ pub use model::{
 };
 pub use origin::{Document, Origin};
 pub use places::Places;
+pub use platform::{FileId, id_at, id_of, is_null_device, open_without_waiting};
 pub use presentation::{Announced, Presentation};
 pub use problem::{Problem, Severity};
 pub use scope::LoadOptions;
 pub use scripts::ScriptLogin;
-pub use version::{ConfigFile, Doubt, FileId, Loss};
+pub use version::{ConfigFile, Doubt, Loss};
 
 /// The JSON Schema (draft 7) of a configuration file, with a description of each key, for editors.
 pub const SCHEMA: &str = include_str!("schema.json");

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::origin::{Document, Origin};
+use super::platform::default_file;
 use super::problem::{Position, Problem};
 use super::scope::{LoadOptions, MAX_YAML_FILE, Scope};
 use super::settings::Settings;
@@ -77,7 +78,7 @@ pub fn read(path: &Path, options: &LoadOptions) -> Reading {
 /// Returns the default file: `./portcullis.yaml`, or `/etc/portcullis/portcullis.yaml` if that does not exist.
 pub fn default_path() -> PathBuf {
     let here = PathBuf::from("portcullis.yaml");
-    if here.exists() { here } else { PathBuf::from("/etc/portcullis/portcullis.yaml") }
+    if here.exists() { here } else { default_file() }
 }
 
 fn config(path: &Path, scope: &mut Scope) -> Option<Config> {

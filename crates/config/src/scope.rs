@@ -2,9 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::fs::Metadata;
 use std::io::Read;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -18,10 +16,11 @@ use super::origin::{Document, Origin};
 use super::problem::{Position, Problems};
 use super::settings::Settings;
 pub(super) use super::version::MAX_TEXT_FILE;
-use super::version::{ConfigFile, Doubt, FileId, Predecessor, Version, Yaml};
+use super::version::{ConfigFile, Doubt, Predecessor, Seen, Version, Yaml};
 use crate::input::Input;
 use crate::lock::{self, READER_WAITS};
 use crate::message::{Harmless, Masked, Message, message};
+use crate::platform::{FileId, OPEN_TO_ALL_HINT, is_open_to_all};
 use crate::value::socket::Local;
 
 /// A main file or a YAML group file; YAML needs some hundred bytes of memory for each value.
@@ -190,12 +189,9 @@ impl Scope {
 
     /// Warns if every local user can read a file of secrets.
     pub(super) fn warn_if_open(&mut self, path: &Path, what: &'static str, mention: &Position) {
-        const OTHERS_READ: u32 = 0o004;
-        let readable = |file: Metadata| file.is_file() && file.permissions().mode() & OTHERS_READ != 0;
-        if self.options.asks_host() && std::fs::metadata(path).is_ok_and(readable) {
+        if self.options.asks_host() && is_open_to_all(path) {
             let message = message!("every local user can read the {} in {}", what, Masked::path(path));
-            let hint = "run chmod 640, and set the file's group to the one that runs portcullis";
-            self.problems.warning(mention, message, hint);
+            self.problems.warning(mention, message, OPEN_TO_ALL_HINT);
         }
     }
 
@@ -337,13 +333,13 @@ impl Scope {
         let read = match self.options.text_of(path) {
             Some(text) if text.len() as u64 <= most => Ok((text.as_bytes().to_vec(), None)),
             Some(_) => Err(Unread::other(too_large(most))),
-            None => read_bytes(path, most, writers).map(|(bytes, metadata)| (bytes, Some(metadata))),
+            None => read_bytes(path, most, writers).map(|(bytes, seen)| (bytes, Some(seen))),
         };
         if !self.options.is_document(path) && self.sources.iter().all(|source| source.path != path) {
             let locked = read.as_ref().is_err_and(|unread| unread.locked);
             let digest = read.as_ref().ok().map(|(bytes, _)| Sha256::digest(bytes).into());
-            let version = read.as_ref().ok().map(|(bytes, metadata)| {
-                let mut version = Version::of(bytes, metadata.as_ref());
+            let version = read.as_ref().ok().map(|(bytes, seen)| {
+                let mut version = Version::of(bytes, seen.as_ref());
                 if let Some(before) = &self.options.before {
                     before.compare(path, bytes, &mut version);
                 }
@@ -400,7 +396,7 @@ impl Unread {
 }
 
 /// Reads at most `most` bytes of a file or a pipe.
-fn read_bytes(path: &Path, most: u64, writers: Writers) -> Result<(Vec<u8>, Metadata), Unread> {
+fn read_bytes(path: &Path, most: u64, writers: Writers) -> Result<(Vec<u8>, Seen), Unread> {
     let fail =
         |error: std::io::Error| Unread::other((message!("{}", Reason(&error)), hint(path, &error).into()));
     let mut input = Input::open(path).map_err(fail)?;
@@ -424,8 +420,8 @@ fn read_bytes(path: &Path, most: u64, writers: Writers) -> Result<(Vec<u8>, Meta
         return Err(Unread::other(too_large(most)));
     }
     // Again: a change while it was read counts.
-    let metadata = input.file().metadata().map_err(fail)?;
-    Ok((bytes, metadata))
+    let seen = Seen::of(input.file()).map_err(fail)?;
+    Ok((bytes, seen))
 }
 
 fn too_large(most: u64) -> (Message, Message) {

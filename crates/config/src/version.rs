@@ -6,17 +6,17 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::fs::Metadata;
+use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::input::{Input, name_of};
+use crate::platform::{FileId, changed, id_of};
 use crate::settings::Settings;
 
 /// A shorter list may lose any number of entries at once. A person who edits it by hand sees all of it.
@@ -24,9 +24,6 @@ const SHORTEST_LIST: usize = 10;
 
 /// A plain-text group file: a million entries of any form with room for comments.
 pub(super) const MAX_TEXT_FILE: u64 = 64 << 20;
-
-/// The device and the inode of a file.
-pub type FileId = (u64, u64);
 
 /// A file that a configuration was read from; files of secrets are included. Two are equal if their content is.
 #[derive(Clone, Debug)]
@@ -139,10 +136,10 @@ impl fmt::Debug for Yaml {
 }
 
 impl Version {
-    pub(super) fn of(content: &[u8], metadata: Option<&Metadata>) -> Self {
+    pub(super) fn of(content: &[u8], file: Option<&Seen>) -> Self {
         Self {
-            id: metadata.map(|file| (file.dev(), file.ino())),
-            changed: metadata.and_then(changed),
+            id: file.map(|file| file.id),
+            changed: file.and_then(|file| file.changed),
             size: content.len(),
             ends_with_newline: content.ends_with(b"\n"),
             is_longer: false,
@@ -155,9 +152,16 @@ impl Version {
     }
 }
 
-fn changed(file: &Metadata) -> Option<SystemTime> {
-    let since = Duration::new(u64::try_from(file.ctime()).ok()?, u32::try_from(file.ctime_nsec()).ok()?);
-    UNIX_EPOCH.checked_add(since)
+/// The identity of a file that was read, and the time of its last change.
+pub(super) struct Seen {
+    id: FileId,
+    changed: Option<SystemTime>,
+}
+
+impl Seen {
+    pub(super) fn of(file: &File) -> io::Result<Self> {
+        Ok(Self { id: id_of(file)?, changed: changed(&file.metadata()?) })
+    }
 }
 
 /// Computes the digest in pieces, so that a large file or a secret is not kept in memory.
@@ -167,12 +171,13 @@ fn digest_file(path: &Path) -> io::Result<([u8; 32], FileId)> {
     if !metadata.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, name_of(metadata.file_type())));
     }
+    let id = id_of(input.file())?;
     let mut file = input.take(MAX_TEXT_FILE + 1);
     let mut digest = Sha256::new();
     let mut piece = Zeroizing::new(vec![0; 64 << 10]);
     loop {
         match file.read(&mut piece)? {
-            0 => return Ok((digest.finalize().into(), (metadata.dev(), metadata.ino()))),
+            0 => return Ok((digest.finalize().into(), id)),
             n => digest.update(piece.get(..n).unwrap_or_default()),
         }
     }

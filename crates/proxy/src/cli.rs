@@ -38,7 +38,8 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand};
 use portcullis_config::default_path;
 use portcullis_config::message::{Masked, nearest};
-use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+
+use crate::platform::disable_core_dumps;
 
 /// EX_USAGE of sysexits.h.
 pub const BAD_USAGE: u8 = 64;
@@ -143,7 +144,7 @@ fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     // All subcommands handle passwords, which must not reach a core file or another process of this user.
-    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+    if let Err(error) = disable_core_dumps() {
         say(format_args!("cannot disable core dumps: {error}"));
         return ExitCode::FAILURE;
     }

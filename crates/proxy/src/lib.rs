@@ -13,6 +13,7 @@ pub(crate) mod listener;
 pub(crate) mod log;
 pub(crate) mod metrics;
 pub(crate) mod net;
+pub(crate) mod platform;
 pub(crate) mod process;
 pub(crate) mod run_on_thread;
 pub(crate) mod tls;

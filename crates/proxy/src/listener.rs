@@ -3,6 +3,7 @@
 mod acceptor;
 mod bound;
 mod headers;
+mod queue;
 
 use std::cell::RefCell;
 use std::io;

@@ -1,14 +1,14 @@
 //! Writes an edit. A file is replaced in one step where possible, so that a reader finds the old text or the new one.
 
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, fchown};
 use std::path::{Path, PathBuf};
 
 use super::in_place::{self, Backup};
 use super::{Edit, EditError};
 use crate::input::name_of;
 use crate::lock::{self, WRITER_WAITS};
+use crate::platform::keep_owner;
 
 /// The way to write an edit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -125,14 +125,4 @@ fn needs_the_same_file(error: &io::Error) -> bool {
 /// Whether the user may not make files in a directory, or the file system is read-only.
 pub(super) fn is_denied(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
-}
-
-/// Whether the new file has the old one's owner and group.
-pub(super) fn keep_owner(new: &File, old: &Metadata) -> io::Result<bool> {
-    if fchown(new, Some(old.uid()), Some(old.gid())).is_err() {
-        // The group alone may be given by its members; it is what lets another user read.
-        let _ = fchown(new, None, Some(old.gid()));
-    }
-    let now = new.metadata()?;
-    Ok(now.uid() == old.uid() && now.gid() == old.gid())
 }

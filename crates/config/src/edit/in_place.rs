@@ -4,14 +4,14 @@
 //! middle ends the lock. Therefore the file begins with [`UNFINISHED`] until the last step: this is not UTF-8, and the
 //! loader refuses the file.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::EditError;
-use super::apply::{is_denied, keep_owner};
+use super::apply::is_denied;
 use crate::lock::{self, WRITER_WAITS};
+use crate::platform::{id_at, id_of, keep_owner, write_all_at};
 use crate::scope::{UNFINISHED, backup_of, reason};
 
 /// Whether an edit may write into a file whose old text cannot be kept.
@@ -51,8 +51,7 @@ pub(super) fn write(
 
 /// Whether the path still leads to the open file: another program may have replaced it while the lock was awaited.
 fn is_still_there(file: &File, path: &Path) -> io::Result<bool> {
-    let (open, named) = (file.metadata()?, fs::metadata(path)?);
-    Ok((open.dev(), open.ino()) == (named.dev(), named.ino()))
+    Ok(id_of(file)? == id_at(path)?)
 }
 
 /// Keeps the old text beside the file, with its mode and if possible its owner.
@@ -75,7 +74,7 @@ fn keep(target: &Path, file: &File, text: &str) -> io::Result<PathBuf> {
 fn overwrite(file: &File, text: &str) -> io::Result<()> {
     for step in steps(text.as_bytes()) {
         match step {
-            Step::Write { at, bytes } => file.write_all_at(bytes, at)?,
+            Step::Write { at, bytes } => write_all_at(file, bytes, at)?,
             Step::Resize(length) => file.set_len(length)?,
         }
         // In this order on the disk too, else a power failure could leave the last step without those before it.

@@ -8,6 +8,7 @@ use jiff::tz::TimeZone;
 use portcullis_acl::UnixSeconds;
 
 use super::BadEntry;
+use crate::platform::has_zone_file;
 use crate::value::time;
 
 /// The last moment that RFC 3339 can write, 9999-12-31T23:59:59Z.
@@ -176,9 +177,7 @@ fn duration(text: &str) -> Option<Result<i64, &'static str>> {
 fn local_zone() -> Option<TimeZone> {
     match TimeZone::try_system() {
         Ok(zone) if !zone.is_unknown() => Some(zone),
-        _ if std::env::var_os("TZ").is_none() && !std::path::Path::new("/etc/localtime").exists() => {
-            Some(TimeZone::UTC)
-        }
+        _ if std::env::var_os("TZ").is_none() && !has_zone_file() => Some(TimeZone::UTC),
         _ => None,
     }
 }

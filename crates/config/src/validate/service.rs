@@ -3,7 +3,6 @@
 use std::fs::Metadata;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZero;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,6 +15,7 @@ use crate::model::{
     Admin, Audit, AuditPath, CommandAudit, KeyForm, Log, LogFormat, LogLevel, Observe, Overflow, Reload,
     SyslogServer, Takeover,
 };
+use crate::platform::id_at;
 use crate::problem::Problems;
 use crate::raw::Node;
 use crate::scope::Scope;
@@ -184,8 +184,8 @@ pub(crate) fn report_audit_of_input(config: &Config, scope: &mut Scope) {
     let AuditPath::File(path) = config.audit().path() else { return };
     let Some(place) = config.places().of_audit() else { return };
     let id = |path: &Path| {
-        let file = std::fs::metadata(path).ok().filter(Metadata::is_file)?;
-        Some((file.dev(), file.ino()))
+        std::fs::metadata(path).ok().filter(Metadata::is_file)?;
+        id_at(path).ok()
     };
     let own = id(path);
     let is_same = |other: &&PathBuf| *other == path || (own.is_some() && id(other) == own);

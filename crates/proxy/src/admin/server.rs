@@ -16,13 +16,14 @@ use hyper_util::service::TowerToHyperService;
 use portcullis_acl::ClientAddr;
 use portcullis_config::{AdminBind, Tcp};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
 use crate::net::ready::ReadySockets;
 use crate::net::socket::{BindError, SocketFile, listen_tcp, listen_unix};
+use crate::platform::{UnixListener, peer_user};
 
 use super::routes::router;
 use super::{AdminState, events};
@@ -148,7 +149,7 @@ impl Listener {
             }
             Self::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
-                let uid = stream.peer_cred().ok().map(|peer| peer.uid());
+                let uid = peer_user(&stream);
                 let connection = Connection { uid, ..Connection::new(ClientAddr::unix()) };
                 (connection.clone(), tokio::spawn(answer(stream, connection, router.clone())))
             }

@@ -2,19 +2,17 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_acl::ClientAddr;
 use portcullis_resp::proxy_header::{HeaderSource, MAX_V2, Parsed, ProxyHeaderError, parse};
-use rustix::net::RecvFlags;
-use tokio::io::Interest;
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::generation::listener::Listener;
 use crate::net::socket::Socket;
+use crate::platform::{self, UnixStream};
 
 /// A connection whose source is known but not yet judged.
 #[derive(Debug)]
@@ -99,12 +97,9 @@ async fn read(sender: &Sender) -> Result<HeaderSource, HeaderFault> {
     let mut header = Vec::new();
     let mut seen = vec![0; MAX_V2];
     loop {
-        sender.readable().await?;
-        let fresh = match sender.receive(&mut seen, RecvFlags::PEEK) {
-            Ok(0) => return Err(HeaderFault::Closed),
-            Ok(n) => seen.get(..n).unwrap_or_default(),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-            Err(error) => return Err(error.into()),
+        let fresh = match sender.peek(&mut seen).await? {
+            0 => return Err(HeaderFault::Closed),
+            n => seen.get(..n).unwrap_or_default(),
         };
         let before = header.len();
         header.extend_from_slice(fresh);
@@ -142,24 +137,21 @@ impl Sender {
         })
     }
 
-    async fn readable(&self) -> io::Result<()> {
+    /// Waits for bytes, and leaves them in the socket's buffer.
+    async fn peek(&self, into: &mut [u8]) -> io::Result<usize> {
         match self {
-            Self::Tcp(stream) => stream.readable().await,
-            Self::Unix(stream) => stream.readable().await,
-        }
-    }
-
-    fn receive(&self, into: &mut [u8], flags: RecvFlags) -> io::Result<usize> {
-        let receive = |fd: BorrowedFd<'_>| Ok(rustix::net::recv(fd, into, flags)?.0);
-        match self {
-            Self::Tcp(stream) => stream.try_io(Interest::READABLE, || receive(stream.as_fd())),
-            Self::Unix(stream) => stream.try_io(Interest::READABLE, || receive(stream.as_fd())),
+            Self::Tcp(stream) => stream.peek(into).await,
+            Self::Unix(stream) => platform::peek(stream, into).await,
         }
     }
 
     /// Consumes `len` bytes that were peeked at before, so they are in the socket's buffer.
     fn take(&self, into: &mut [u8], len: usize) -> Result<(), HeaderFault> {
-        let taken = self.receive(into.get_mut(..len).unwrap_or_default(), RecvFlags::empty())?;
+        let into = into.get_mut(..len).unwrap_or_default();
+        let taken = match self {
+            Self::Tcp(stream) => stream.try_read(into)?,
+            Self::Unix(stream) => stream.try_read(into)?,
+        };
         if taken == len { Ok(()) } else { Err(HeaderFault::Closed) }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::service_manager::ServiceManager;
-use super::shutdown::Signals;
+use super::signals::Signals;
 use super::threads::{AcceptThread, WorkerThread, drain};
 use crate::process::Process;
 use crate::worker::Drained;

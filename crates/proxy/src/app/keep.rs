@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::child::{FromParent, Parent};
 use super::service_manager::ServiceManager;
-use super::shutdown::{Signals, Told};
+use super::signals::{Signals, Told};
 use super::takeover::{Offer, Taken};
 use crate::control::reload::{Reloader, Request};
 use crate::control::report::{Report, Trigger};

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use portcullis_config::message::Harmless;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::platform;
 use crate::process::{LEAST_FILES, room_of};
 
 /// The limit of open files is too low for the proxy itself and one client.
@@ -27,12 +27,7 @@ impl Harmless for TooFewFiles {
 /// # Errors
 /// The limit is not enough for one client.
 pub(super) fn raise_open_files() -> Result<u64, TooFewFiles> {
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current != limit.maximum {
-        // If the system refuses, the old limit stays in force. The next lines read the limit again.
-        let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
-    }
-    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let files = platform::raise_open_files();
     if files < LEAST_FILES {
         return Err(TooFewFiles { limit: files });
     }

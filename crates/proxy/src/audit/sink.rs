@@ -2,16 +2,15 @@
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, IsTerminal, Write};
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use portcullis_config::{AuditPath, is_null_device, name_of, nonblocking};
+use portcullis_config::{AuditPath, is_null_device, name_of, open_without_waiting};
 
 use super::AuditError;
 use super::syslog::Syslog;
+use crate::platform::{audit_mode, is_own_output, own_stderr, own_stdout};
 
 /// The output, and the path to reopen it.
 pub(super) struct Sink {
@@ -111,10 +110,9 @@ impl Sink {
 }
 
 fn open(to: &AuditPath) -> io::Result<Box<dyn Write + Send>> {
-    let own = |output: BorrowedFd<'_>| -> io::Result<File> { Ok(output.try_clone_to_owned()?.into()) };
     Ok(Box::new(match to {
-        AuditPath::Unset | AuditPath::Stdout => own(io::stdout().as_fd())?,
-        AuditPath::Stderr => own(io::stderr().as_fd())?,
+        AuditPath::Unset | AuditPath::Stdout => own_stdout()?,
+        AuditPath::Stderr => own_stderr()?,
         AuditPath::File(path) => open_file(path, Missing::Created)?,
         // The server may start later than the proxy.
         AuditPath::Syslog(server) => return Ok(Box::new(Syslog::to(server.clone()))),
@@ -173,8 +171,8 @@ fn open_file(path: &Path, missing: Missing) -> io::Result<File> {
         kind => refuse(&kind?)?,
     }
     let mut options = OpenOptions::new();
-    options.append(true).create(missing == Missing::Created).mode(FILE_MODE);
-    let file = options.custom_flags(nonblocking()).open(path)?;
+    audit_mode(options.append(true).create(missing == Missing::Created));
+    let file = open_without_waiting(&mut options).open(path)?;
     // Another file may have this name now.
     refuse(&file.metadata()?)?;
     Ok(file)
@@ -182,12 +180,7 @@ fn open_file(path: &Path, missing: Missing) -> io::Result<File> {
 
 /// A pipe would lose lines whenever no program reads it. The own outputs may be pipes, as in a container.
 fn refuse(file: &Metadata) -> io::Result<()> {
-    let is_own = |output: BorrowedFd<'_>| {
-        let output = output.try_clone_to_owned().and_then(|output| File::from(output).metadata());
-        output.is_ok_and(|output| (output.dev(), output.ino()) == (file.dev(), file.ino()))
-    };
-    if file.is_file() || is_null_device(file) || is_own(io::stdout().as_fd()) || is_own(io::stderr().as_fd())
-    {
+    if file.is_file() || is_null_device(file) || is_own_output(file) {
         return Ok(());
     }
     Err(io::Error::new(io::ErrorKind::InvalidInput, name_of(file.file_type())))
@@ -195,6 +188,4 @@ fn refuse(file: &Metadata) -> io::Result<()> {
 
 /// Links that Linux follows in a path (`MAXSYMLINKS`).
 const MOST_LINKS: usize = 40;
-/// The mode of audit files: only the owner and the group can read client addresses.
-const FILE_MODE: u32 = 0o640;
 const FULL_PAUSE: Duration = Duration::from_millis(10);

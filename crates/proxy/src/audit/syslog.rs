@@ -5,10 +5,11 @@
 
 use std::io::{self, Write};
 use std::net::{TcpStream, ToSocketAddrs};
-use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
 
 use portcullis_config::SyslogServer;
+
+use crate::platform::{UnixDatagram, host_name, is_too_long};
 
 /// Facility 10 (authpriv) and severity 6 (informational), as RFC 5424 writes them. Distributions keep messages of this
 /// facility from other users.
@@ -38,9 +39,7 @@ enum Open {
 impl Syslog {
     /// Returns an output that connects with the first line.
     pub(super) fn to(server: SyslogServer) -> Self {
-        let uname = rustix::system::uname();
-        let host: String =
-            uname.nodename().to_string_lossy().chars().filter(char::is_ascii_graphic).collect();
+        let host: String = host_name().chars().filter(char::is_ascii_graphic).collect();
         let host = if host.is_empty() { NIL.to_owned() } else { host };
         Self { server, open: None, tried: None, from: format!("{host} portcullis {}", std::process::id()) }
     }
@@ -95,7 +94,7 @@ impl Write for Syslog {
 /// Returns whether the connection is of no more use.
 fn is_lost(error: &io::Error) -> bool {
     // A datagram that is too long says nothing about the server.
-    error.raw_os_error() != Some(rustix::io::Errno::MSGSIZE.raw_os_error())
+    !is_too_long(error)
 }
 
 impl Open {

@@ -2,9 +2,7 @@
 
 mod ask;
 
-use std::fs::Permissions;
 use std::io::{self, IsTerminal, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -15,6 +13,7 @@ use tempfile::Builder;
 use super::check::report;
 use super::forward::{Comments, ForwardArgs};
 use super::{BAD_USAGE, config_variable, print, say, shell_word};
+use crate::platform::private_file;
 
 /// The file that `run` and `check` find without an option.
 const FILE: &str = "portcullis.yaml";
@@ -151,8 +150,7 @@ fn write(path: &Path, text: &str, replace: bool) -> Result<(), NotWritten> {
         return Err(NotWritten::NoDirectory(path.to_owned(), directory.to_owned()));
     }
     let mut builder = Builder::new();
-    let mut file =
-        builder.permissions(Permissions::from_mode(MODE)).tempfile_in(directory).map_err(failed)?;
+    let mut file = private_file(&mut builder, MODE).tempfile_in(directory).map_err(failed)?;
     file.write_all(text.as_bytes()).and_then(|()| file.as_file().sync_all()).map_err(failed)?;
     if !replace {
         return match file.persist_noclobber(&target) {

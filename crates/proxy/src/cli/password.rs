@@ -2,8 +2,9 @@
 
 use std::io::{self, IsTerminal, Read, Write};
 
-use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use zeroize::Zeroizing;
+
+use crate::platform::read_line_without_echo;
 
 /// Longer than any password; the wrong file on standard input should not fill the memory.
 const MAX_PASSWORD: u64 = 64 << 10;
@@ -18,9 +19,8 @@ pub(super) fn ask(prompt: &str) -> io::Result<Zeroizing<Vec<u8>>> {
         return read_all(stdin.lock());
     }
     let _ = write!(io::stderr().lock(), "{prompt}");
-    let _silence = Silence::begin()?;
     let mut line = Zeroizing::new(String::new());
-    stdin.read_line(&mut line)?;
+    read_line_without_echo(&mut line)?;
     Ok(without_newline(Zeroizing::new(line.as_bytes().to_vec())))
 }
 
@@ -47,26 +47,6 @@ fn without_newline(mut bytes: Zeroizing<Vec<u8>>) -> Zeroizing<Vec<u8>> {
         }
     }
     bytes
-}
-
-/// Turns the echo of the terminal off until it is dropped.
-struct Silence(Termios);
-
-impl Silence {
-    fn begin() -> io::Result<Self> {
-        let before = tcgetattr(io::stdin())?;
-        let mut silent = before.clone();
-        silent.local_modes.remove(LocalModes::ECHO);
-        tcsetattr(io::stdin(), OptionalActions::Flush, &silent)?;
-        Ok(Self(before))
-    }
-}
-
-impl Drop for Silence {
-    fn drop(&mut self) {
-        let _ = tcsetattr(io::stdin(), OptionalActions::Flush, &self.0);
-        let _ = writeln!(io::stderr().lock());
-    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
-use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -12,6 +11,7 @@ use portcullis_config::{AdminBind, LoadOptions, load};
 use super::check::report;
 use super::reachable::reachable;
 use super::{BAD_CONFIG, config_path, print, say};
+use crate::platform::BlockingUnixStream;
 
 /// The time limit of connecting and of each read. The answer needs no upstream, so it comes at once.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -83,7 +83,7 @@ fn ask(bind: &AdminBind, path: &str) -> io::Result<Answer> {
             exchange(stream, &address.to_string(), path)
         }
         AdminBind::Unix(file) => {
-            let stream = UnixStream::connect(file.path())?;
+            let stream = BlockingUnixStream::connect(file.path())?;
             stream.set_read_timeout(Some(PATIENCE))?;
             exchange(stream, "localhost", path)
         }

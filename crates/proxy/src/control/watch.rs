@@ -6,18 +6,16 @@ mod writers;
 
 use std::collections::{HashMap, HashSet};
 use std::future::pending;
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use portcullis_config::ConfigFile;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 
 pub(crate) use self::writers::Writers;
 
+use self::writers::Queue;
+use crate::platform::FileStamp;
 use crate::run_on_thread::run_on_thread;
 
 /// Interval of checks without notifications.
@@ -49,7 +47,7 @@ pub(crate) enum Changed {
 #[derive(Debug)]
 pub(crate) struct Watch {
     poll: Interval,
-    told: Option<AsyncFd<OwnedFd>>,
+    told: Option<Queue>,
     stamps: HashMap<PathBuf, Option<Stamp>>,
     writers: Writers,
 }
@@ -61,7 +59,7 @@ impl Watch {
             tracing::debug!(%error, "cannot watch files for changes: checking them every second instead");
             Writers::default()
         });
-        let told = writers.queue().and_then(readable);
+        let told = writers.queue();
         let mut poll = interval(POLL);
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self { poll, told, stamps: HashMap::new(), writers }
@@ -142,23 +140,12 @@ impl Default for Watch {
     }
 }
 
-fn readable(queue: OwnedFd) -> Option<AsyncFd<OwnedFd>> {
-    #[expect(
-        deprecated,
-        reason = "an OwnedFd stays open as long as it is registered; the other way is unsafe"
-    )]
-    AsyncFd::with_interest(queue, Interest::READABLE).ok()
-}
-
 /// Waits until the system tells of a change. Reading a file is told as well, our own reading too: looking at a file
 /// because it was looked at would never end.
-async fn told(queue: Option<&AsyncFd<OwnedFd>>, writers: &Writers) {
+async fn told(queue: Option<&Queue>, writers: &Writers) {
     let Some(queue) = queue else { return pending().await };
     loop {
-        match queue.readable().await {
-            Ok(mut ready) => ready.clear_ready(),
-            Err(_) => return pending().await,
-        }
+        queue.readable().await;
         if writers.take_told() {
             return;
         }
@@ -171,31 +158,18 @@ fn look(known: &[ConfigFile]) -> (HashMap<PathBuf, Option<Stamp>>, Vec<ConfigFil
     (stamps, known.iter().map(ConfigFile::now).collect())
 }
 
-/// The properties that tell a file from another without reading it.
+/// The properties of a file, and whether they prove that it has not changed since.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
+    file: FileStamp,
     fresh: bool,
 }
 
 impl Stamp {
     fn of(path: &Path) -> Option<Self> {
-        let file = std::fs::metadata(path).ok()?;
-        let changed =
-            Duration::new(u64::try_from(file.ctime()).ok()?, u32::try_from(file.ctime_nsec()).ok()?);
-        let age = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH + changed);
-        Some(Self {
-            device: file.dev(),
-            inode: file.ino(),
-            size: file.size(),
-            modified: (file.mtime(), file.mtime_nsec()),
-            changed: (file.ctime(), file.ctime_nsec()),
-            fresh: age.is_ok_and(|age| age < COARSE),
-        })
+        let file = FileStamp::of(path)?;
+        let age = SystemTime::now().duration_since(file.changed()?);
+        Some(Self { file, fresh: age.is_ok_and(|age| age < COARSE) })
     }
 
     fn is_fresh(&self) -> bool {

@@ -1,9 +1,7 @@
 //! Accepts connections: finds and judges the source of each, and hands the connection to a worker or refuses it.
 
 use std::cell::{Cell, RefCell};
-use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -11,13 +9,11 @@ use std::time::{Duration, SystemTime};
 use portcullis_acl::{ClientAddr, Decision, RuleId, UnixSeconds};
 use portcullis_config::Bind;
 use portcullis_resp::proxy_header::HeaderSource;
-use rustix::io::Errno;
-use rustix::net::{SocketFlags, acceptfrom_with};
-use tokio::io::unix::AsyncFd;
 use tokio::task::{spawn_local, yield_now};
 use tokio::time::{Instant, sleep};
 
 use super::headers::Awaited;
+use super::queue::{Accepted, NotAccepted, Queue, Reserve};
 use super::{ListenSocket, WorkerHandle};
 use crate::admission::admit::{Admitted, Client, Refused, admit};
 use crate::admission::identify::{HeaderFault, Identified, read_header};
@@ -54,7 +50,7 @@ pub(super) struct Acceptor {
     next_id: Cell<u64>,
     /// A descriptor that is closed for a moment when descriptors run out. It makes it possible to accept and close
     /// the connections in the backlog.
-    reserve: RefCell<Option<OwnedFd>>,
+    reserve: RefCell<Reserve>,
     complained: Cell<Option<Instant>>,
 }
 
@@ -69,7 +65,7 @@ impl Acceptor {
             handles,
             lingering: Lingering::default(),
             next_id: Cell::new(1),
-            reserve: RefCell::new(reserve()),
+            reserve: RefCell::new(Reserve::new()),
             complained: Cell::new(None),
         }
     }
@@ -89,16 +85,11 @@ impl Acceptor {
 
     /// Accepts connections until the socket fails.
     pub(super) async fn accept_on(self: &Rc<Self>, listening: &ListenSocket) -> io::Result<()> {
-        // The listeners of tokio register each accepted socket with the reactor of this thread. These sockets belong
-        // to the workers.
-        #[expect(unsafe_code, reason = "tokio has no safe call for a descriptor that is borrowed")]
-        // SAFETY: the descriptor is borrowed from `listening`, which outlives `socket`; a `BorrowedFd` always returns
-        // the same descriptor.
-        let socket = unsafe { AsyncFd::register(listening.bound.socket.as_fd()) }?;
+        let queue = Queue::of(&listening.bound.socket)?;
         let mut back_off = BACK_OFF;
         loop {
-            let mut ready = socket.readable().await?;
-            match self.accept_some(listening) {
+            let mut ready = queue.ready().await?;
+            match self.accept_some(listening, &queue) {
                 Backlog::Empty => {
                     ready.clear_ready();
                     back_off = BACK_OFF;
@@ -108,8 +99,8 @@ impl Acceptor {
                     yield_now().await;
                     back_off = BACK_OFF;
                 }
-                Backlog::Stuck(errno) => {
-                    self.turn_away(&listening.bound.socket, errno);
+                Backlog::Stuck(error) => {
+                    self.turn_away(&queue, &error);
                     sleep(back_off).await;
                     back_off = (back_off * 2).min(MAX_BACK_OFF);
                 }
@@ -118,7 +109,7 @@ impl Acceptor {
     }
 
     /// Accepts and judges one batch of connections, and hands the admitted ones to the workers.
-    fn accept_some(self: &Rc<Self>, listening: &ListenSocket) -> Backlog {
+    fn accept_some(self: &Rc<Self>, listening: &ListenSocket, queue: &Queue<'_>) -> Backlog {
         let generation = Arc::clone(&self.generation.borrow());
         let listener = Arc::clone(&listening.listener.borrow());
         let now = wall_clock();
@@ -126,36 +117,28 @@ impl Acceptor {
         let mut admitted: Vec<Vec<(u64, Admitted)>> = self.handles.iter().map(|_| Vec::new()).collect();
         let mut backlog = Backlog::More;
         for _ in 0..BATCH {
-            match acceptfrom_with(&listening.bound.socket, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
-                Ok((fd, peer)) => {
-                    let from = if is_unix {
-                        Some(ClientAddr::unix())
-                    } else {
-                        peer.and_then(|peer| peer.try_into().ok()).map(ClientAddr::from_socket)
-                    };
+            match queue.accept(is_unix) {
+                Ok(Accepted { socket, from }) => {
                     // A peer without an address has already disconnected.
                     let Some(from) = from else { continue };
                     match sender(&listener, &from, now) {
                         Sender::Itself => {
-                            let socket = Socket::from_fd(fd, is_unix);
                             let identified = Identified::by_peer(socket, from, Arc::clone(&listener));
                             self.judge(identified, &generation, now, &mut admitted);
                         }
-                        Sender::Trusted(within) => {
-                            self.read_header(listening, Socket::from_fd(fd, is_unix), from, within);
-                        }
+                        Sender::Trusted(within) => self.read_header(listening, socket, from, within),
                         Sender::Unwanted => {
                             self.refuse_sender(&listener, from, RefusedReason::ProxyHeader);
                         }
                     }
                 }
-                Err(Errno::WOULDBLOCK) => {
+                Err(NotAccepted::Empty) => {
                     backlog = Backlog::Empty;
                     break;
                 }
-                Err(errno) if is_of_the_connection(errno) => {}
-                Err(errno) => {
-                    backlog = Backlog::Stuck(errno);
+                Err(NotAccepted::Gone) => {}
+                Err(NotAccepted::Failed(error)) => {
+                    backlog = Backlog::Stuck(error);
                     break;
                 }
             }
@@ -276,25 +259,15 @@ impl Acceptor {
 
     /// Logs that accepting fails. If descriptors are missing, accepts and closes waiting connections, so that they do
     /// not hang.
-    fn turn_away(&self, socket: &socket2::Socket, errno: Errno) {
+    fn turn_away(&self, queue: &Queue<'_>, error: &io::Error) {
         if self.complained.get().is_none_or(|at| at.elapsed() >= COMPLAIN_EVERY) {
             self.complained.set(Some(Instant::now()));
             tracing::warn!(
-                error = %io::Error::from(errno),
+                %error,
                 "cannot accept connections: raise the limit of open files (LimitNOFILE, ulimit -n) or lower limits.clients"
             );
         }
-        let mut reserved = self.reserve.borrow_mut();
-        if matches!(errno, Errno::MFILE | Errno::NFILE) && reserved.take().is_some() {
-            for _ in 0..BATCH {
-                if acceptfrom_with(socket, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC).is_err() {
-                    break;
-                }
-            }
-        }
-        if reserved.is_none() {
-            *reserved = reserve();
-        }
+        self.reserve.borrow_mut().close_waiting(queue, error, BATCH);
     }
 }
 
@@ -348,27 +321,5 @@ fn count_hit(generation: &Generation, rule: RuleId) {
 enum Backlog {
     Empty,
     More,
-    Stuck(Errno),
-}
-
-/// Returns whether an error of accept(2) concerns only one connection, which is gone, and not the listening socket.
-fn is_of_the_connection(errno: Errno) -> bool {
-    matches!(
-        errno,
-        Errno::CONNABORTED
-            | Errno::INTR
-            | Errno::PERM
-            | Errno::PROTO
-            | Errno::NOPROTOOPT
-            | Errno::OPNOTSUPP
-            | Errno::NETDOWN
-            | Errno::NETUNREACH
-            | Errno::HOSTDOWN
-            | Errno::HOSTUNREACH
-            | Errno::NONET
-    )
-}
-
-fn reserve() -> Option<OwnedFd> {
-    File::open("/dev/null").ok().map(OwnedFd::from)
+    Stuck(io::Error),
 }

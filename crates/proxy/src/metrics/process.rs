@@ -5,6 +5,7 @@ use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::text::{Kind, Page};
+use crate::platform::{clock_ticks, has_proc, max_files, memory_page};
 
 /// This process. Its start time is computed once: later results would differ slightly, which a monitor takes for a
 /// restart.
@@ -59,26 +60,25 @@ impl Usage {
         let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
         let fields = stat_fields(&stat);
         let number = |index: usize| fields.get(index).and_then(|text| text.parse::<f64>().ok());
-        let page = f64::from(u32::try_from(rustix::param::page_size()).unwrap_or(4096));
+        let page = memory_page();
         Self {
-            cpu: number(UTIME).zip(number(STIME)).map(|(user, system)| (user + system) / ticks_per_second()),
+            cpu: number(UTIME).zip(number(STIME)).map(|(user, system)| (user + system) / clock_ticks()),
             resident: number(RSS).map(|pages| pages * page),
             open_files: open_files(),
-            max_files: max_files(),
+            max_files: max_files().map(|limit| limit as f64),
         }
     }
 }
 
 /// Returns the start time of the process, in seconds since 1970.
 fn start_time() -> Option<f64> {
+    if !has_proc() {
+        // The metrics are made at the start.
+        return Some(SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs_f64());
+    }
     let stat = fs::read_to_string("/proc/self/stat").ok()?;
     let since_boot: f64 = stat_fields(&stat).get(STARTTIME)?.parse().ok()?;
-    Some(boot_time()? + since_boot / ticks_per_second())
-}
-
-fn ticks_per_second() -> f64 {
-    // Linux has used 100 everywhere for decades.
-    f64::from(u32::try_from(rustix::param::clock_ticks_per_second()).unwrap_or(100))
+    Some(boot_time()? + since_boot / clock_ticks())
 }
 
 /// The indexes of fields after the command name. In proc(5) these fields are counted from 1, and the name is the
@@ -97,11 +97,6 @@ fn open_files() -> Option<f64> {
     let count = fs::read_dir("/proc/self/fd").ok()?.count();
     // The directory itself is open while it is read.
     u32::try_from(count.saturating_sub(1)).ok().map(f64::from)
-}
-
-fn max_files() -> Option<f64> {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current?;
-    Some(limit as f64)
 }
 
 /// Returns the start time of the machine, in seconds since 1970. It is computed from the uptime, because `btime` in

@@ -4,24 +4,22 @@
 //! The proxy binds a name in the abstract namespace of unix sockets for each address. Ports and these names belong to
 //! the same network namespace, and the kernel removes both when the process ends. No program can connect to a name.
 
+mod name;
+
 use std::collections::{HashMap, HashSet};
-use std::fs;
 use std::net::SocketAddr;
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
 use portcullis_config::Bind;
 use sha2::{Digest, Sha256};
 
-/// One line for each unix socket; the name is the last column, with `@` for the first byte of an abstract one.
-const UNIX_SOCKETS: &str = "/proc/self/net/unix";
+use self::name::HeldName;
 
 /// The names of this process.
 #[derive(Debug)]
 pub(crate) struct Held {
     prefix: String,
-    names: HashMap<String, UnixDatagram>,
+    names: HashMap<String, HeldName>,
 }
 
 impl Held {
@@ -40,10 +38,8 @@ impl Held {
                 continue;
             }
             // Without a name, `check` reports the address as in use.
-            let bound = std::os::unix::net::SocketAddr::from_abstract_name(&name)
-                .and_then(|name| UnixDatagram::bind_addr(&name));
-            match bound {
-                Ok(socket) => drop(self.names.insert(name, socket)),
+            match HeldName::new(&name) {
+                Ok(held) => drop(self.names.insert(name, held)),
                 Err(error) => tracing::debug!(%name, %error, "cannot announce an address to 'check'"),
             }
         }
@@ -85,11 +81,7 @@ pub(crate) struct HeldElsewhere(HashSet<String>);
 impl HeldElsewhere {
     /// Reads what is held for this configuration file.
     pub(crate) fn by(config: &Path) -> Self {
-        let prefix = format!("@{}", prefix(config));
-        let sockets = fs::read_to_string(UNIX_SOCKETS).unwrap_or_default();
-        let names =
-            sockets.lines().filter_map(|line| line.split_whitespace().next_back()?.strip_prefix(&prefix));
-        Self(names.map(str::to_owned).collect())
+        Self(HeldName::all(&prefix(config)))
     }
 
     /// Returns whether the running proxy holds the address, or one on the same port that a reload releases for it.
@@ -128,8 +120,7 @@ pub(crate) fn place(path: &Path) -> PathBuf {
 /// Sixteen hexadecimal digits: a name has room for them, and two paths do not share them by chance.
 pub(crate) fn digest(path: &Path) -> String {
     use std::fmt::Write;
-    use std::os::unix::ffi::OsStrExt;
-    let digest = Sha256::digest(path.as_os_str().as_bytes());
+    let digest = Sha256::digest(path.as_os_str().as_encoded_bytes());
     digest.iter().take(8).fold(String::new(), |mut text, byte| {
         // Writing to a string does not fail.
         let _ = write!(text, "{byte:02x}");

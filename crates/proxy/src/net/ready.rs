@@ -3,7 +3,6 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use portcullis_config::{Bind, Tcp};
@@ -11,6 +10,7 @@ use socket2::SockRef;
 
 use super::held::{is_unspecified, place};
 use super::socket::{Ownership, SocketFile, open_to_group, set_options};
+use crate::platform::Descriptor;
 
 /// The address of a listening socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,7 +73,7 @@ pub(crate) struct ReadySocket {
 
 impl ReadySocket {
     /// Takes a descriptor for a listening socket.
-    pub(crate) fn new(descriptor: OwnedFd, address: ReadyAddress, binder: Binder) -> Self {
+    pub(crate) fn new(descriptor: Descriptor, address: ReadyAddress, binder: Binder) -> Self {
         Self { socket: descriptor.into(), address, binder }
     }
 

@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::TcpStream;
 
 use super::socket::Socket;
+use crate::platform::{self, UnixStream};
 pub(crate) use tls::TlsStream;
 
 /// A connected stream that belongs to the runtime of this thread.
@@ -119,7 +120,7 @@ impl Stream {
         match self {
             // If the option cannot be set, the old value stays.
             Self::Tcp(stream) => {
-                let _ = socket2::SockRef::from(stream).set_tcp_user_timeout(limit);
+                let _ = platform::set_user_timeout(&socket2::SockRef::from(stream), limit);
             }
             Self::Unix(_) => {}
             Self::Tls(stream) => stream.socket().set_user_timeout(limit),

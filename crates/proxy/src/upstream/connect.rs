@@ -10,12 +10,13 @@ use portcullis_config::tls::{ClientTls, TlsFault};
 use portcullis_config::{Tcp, Upstream};
 use portcullis_session::Unavailable;
 use socket2::SockRef;
-use tokio::net::{TcpSocket, UnixStream};
+use tokio::net::TcpSocket;
 use tokio::time::timeout;
 
 use super::view::{Leaving, Place, Sockets, ViewCell};
 use crate::net::socket::set_options;
 use crate::net::stream::Stream;
+use crate::platform::UnixStream;
 use crate::tls;
 
 /// The number of addresses that are tried for one name. The limit keeps the first command of a client from waiting

@@ -13,10 +13,11 @@ use hyper_util::rt::TokioIo;
 use secrecy::ExposeSecret;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::{At, CallError, Endpoint};
+use crate::platform::UnixStream;
 
 /// The proxy answers within a second even under load; after this time another server or a fault is likely.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
+use std::future::pending;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
@@ -9,6 +10,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// The events that change a file or its name, and those that tell which programs have it open. A file that lost its
 /// last name is another file: its events would count for the file that has the name now.
@@ -34,6 +37,28 @@ const MOST_EVENTS: usize = 64 << 10;
 /// A name in a watched directory. The number is that of the watch: a directory that is replaced gets another one.
 pub(super) type Name = (i32, OsString);
 
+/// Waits for events.
+#[derive(Debug)]
+pub(in crate::control) struct Queue(AsyncFd<OwnedFd>);
+
+impl Queue {
+    fn new(queue: OwnedFd) -> Option<Self> {
+        #[expect(
+            deprecated,
+            reason = "an OwnedFd stays open as long as it is registered; the other way is unsafe"
+        )]
+        AsyncFd::with_interest(queue, Interest::READABLE).ok().map(Self)
+    }
+
+    /// Waits until an event came. Never ends if the runtime does.
+    pub(super) async fn readable(&self) {
+        match self.0.readable().await {
+            Ok(mut ready) => ready.clear_ready(),
+            Err(_) => pending().await,
+        }
+    }
+}
+
 /// The queue of events, and the watched directories.
 #[derive(Debug)]
 pub(super) struct Events {
@@ -47,9 +72,9 @@ impl Events {
         Ok(Self { queue, directories: HashMap::new() })
     }
 
-    /// The queue, to wait for events.
-    pub(super) fn queue(&self) -> &OwnedFd {
-        &self.queue
+    /// Returns a further descriptor of the queue, to wait for events. Needs a runtime.
+    pub(super) fn queue(&self) -> Option<Queue> {
+        self.queue.try_clone().ok().and_then(Queue::new)
     }
 
     /// Watches these directories, and no others. A directory that was replaced since is watched again.

@@ -6,7 +6,6 @@ use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::fs::Metadata;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,6 +14,7 @@ use std::time::{Duration, Instant};
 use portcullis_config::{ConfigFile, FileId};
 use rustix::fs::inotify::ReadFlags;
 
+pub(super) use super::events::Queue;
 use super::events::{Events, Name};
 
 /// After so much time without events, a file whose closes cannot be counted is taken as closed. A reload waits no longer
@@ -90,9 +90,9 @@ impl Writers {
         Ok(Self(Arc::new(Mutex::new(known))))
     }
 
-    /// Returns a descriptor that is readable when an event came.
-    pub(super) fn queue(&self) -> Option<OwnedFd> {
-        self.lock().events.as_ref()?.queue().try_clone().ok()
+    /// Returns a queue that is readable when an event came. Needs a runtime.
+    pub(super) fn queue(&self) -> Option<Queue> {
+        self.lock().events.as_ref()?.queue()
     }
 
     /// Returns whether a program has written to the file, and not closed it.

@@ -1,3 +1,5 @@
+use std::fs;
+
 use portcullis_config::UnixSocket;
 
 use super::*;

@@ -1,3 +1,8 @@
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use portcullis_config::UnixSocket;
+
 use super::*;
 
 fn path(directory: &tempfile::TempDir) -> PathBuf {
