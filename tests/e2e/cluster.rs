@@ -1,5 +1,6 @@
 //! Upstreams that are clusters: real nodes, slots that move, and failovers.
 
+mod agree;
 mod commands;
 mod faults;
 mod learned;
@@ -14,4 +15,5 @@ mod pubsub;
 mod redis_rs;
 mod scan;
 mod scripted;
+mod tools;
 mod watch;

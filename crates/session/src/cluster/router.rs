@@ -58,6 +58,7 @@ mod replies;
 mod scan;
 mod subscriptions;
 mod transaction;
+mod written;
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -81,6 +82,7 @@ pub use self::replies::Received;
 use self::scan::Scan;
 use self::subscriptions::Subscriptions;
 use self::transaction::Transaction;
+use self::written::Written;
 use super::{Map, NodeIndex, ServerFacts};
 use crate::link::Unavailable;
 use crate::tick::Tick;
@@ -120,6 +122,7 @@ pub struct Router {
     joins: Joins,
     /// The SCAN that the client waits for.
     scan: Option<Box<Scan>>,
+    written: Written,
     front: Front,
     /// The time of the last change of the front.
     front_since: Tick,
@@ -247,6 +250,7 @@ impl Router {
             ahead: Vec::new(),
             joins: Joins::default(),
             scan: None,
+            written: Written::default(),
             front: Front::Ordered,
             front_since: Tick::default(),
             is_slow_told: false,

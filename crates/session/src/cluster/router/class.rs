@@ -33,6 +33,10 @@ pub(super) enum Class {
     AllMasters(Joined),
     /// SCAN, which goes through the slots.
     Scan,
+    /// WAIT or WAITAOF: the nodes to which the client has written.
+    Wait,
+    /// INFO: one node, and the keys of all masters.
+    Info,
     /// A command that subscribes or unsubscribes.
     Subscription(Verb),
     /// Refused.
@@ -77,8 +81,6 @@ impl Joined {
 pub(super) enum Refusal {
     /// One node would run it, and the others would not.
     OneNode,
-    /// It concerns all nodes, and the router cannot join their answers yet.
-    AllNodes,
     /// It concerns all nodes, and a transaction runs at one.
     InTransaction,
     /// The position of its keys is not known.
@@ -91,9 +93,6 @@ impl Refusal {
         let name = name.replace('|', " ");
         match self {
             Self::OneNode => format!("-ERR portcullis: '{name}' would concern one node of a cluster only\r\n"),
-            Self::AllNodes => {
-                format!("-ERR portcullis: '{name}' concerns all nodes of a cluster, and is not supported yet\r\n")
-            }
             Self::InTransaction => {
                 format!("-ERR portcullis: '{name}' concerns all nodes of a cluster, and a transaction runs at one\r\n")
             }
@@ -142,7 +141,8 @@ impl Class {
             id::READONLY | id::READWRITE | id::ASKING => Self::Connection,
             id::MIGRATE | id::MOVE => Self::Refused(Refusal::OneNode),
             id::SCAN => Self::Scan,
-            id::WAIT | id::WAITAOF => Self::Refused(Refusal::AllNodes),
+            id::WAIT | id::WAITAOF => Self::Wait,
+            id::INFO => Self::Info,
             _ if is_of_any_node(command) => Self::Any,
             _ if command.top() == id::CLIENT => Self::Connection,
             _ if let Some(joined) = Joined::of(command) => Self::AllMasters(joined),
@@ -166,7 +166,6 @@ fn is_of_any_node(command: CommandId) -> bool {
         id::ECHO,
         id::TIME,
         id::LOLWUT,
-        id::INFO,
         id::ROLE,
         id::FUNCTION_LIST,
         id::FUNCTION_DUMP,
@@ -191,14 +190,11 @@ mod tests {
         {
             assert_eq!(of(command), Class::Keyed, "{}", command.name());
         }
-        for command in [id::PING, id::INFO, id::COMMAND_DOCS, id::OBJECT_HELP, id::FUNCTION_HELP] {
+        for command in [id::PING, id::COMMAND_DOCS, id::OBJECT_HELP, id::FUNCTION_HELP] {
             assert_eq!(of(command), Class::Any, "{}", command.name());
         }
         for command in [id::DBSIZE, id::SCRIPT_LOAD, id::PUBSUB_NUMSUB, id::KEYS] {
             assert!(matches!(of(command), Class::AllMasters(_)), "{}", command.name());
-        }
-        for command in [id::WAIT, id::WAITAOF] {
-            assert_eq!(of(command), Class::Refused(Refusal::AllNodes), "{}", command.name());
         }
         for command in
             [id::MONITOR, id::CONFIG_SET, id::SHUTDOWN, id::MIGRATE, id::SYNC, id::SWAPDB, id::SCRIPT_KILL]
@@ -213,6 +209,6 @@ mod tests {
     fn texts_of_refusals() {
         let line = Refusal::OneNode.line("monitor");
         assert_eq!(line, b"-ERR portcullis: 'monitor' would concern one node of a cluster only\r\n");
-        assert!(Refusal::AllNodes.line("wait").starts_with(b"-ERR portcullis: 'wait' concerns"));
+        assert!(Refusal::InTransaction.line("scan").starts_with(b"-ERR portcullis: 'scan' concerns"));
     }
 }

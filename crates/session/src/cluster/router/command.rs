@@ -32,6 +32,15 @@ impl Command<'_> {
         !flags.contains(Flags::READONLY) || flags.contains(Flags::MAY_REPLICATE)
     }
 
+    /// Returns whether the command may change data, so that WAIT is about it.
+    pub(super) fn writes_data(&self) -> bool {
+        if self.learned.is_some() {
+            return self.writes();
+        }
+        let flags = self.id.info().flags;
+        flags.contains(Flags::WRITE) || (flags.contains(Flags::MAY_REPLICATE) && self.id != id::PUBLISH)
+    }
+
     /// Returns the name for an error line. A name that no server has is as the client wrote it.
     pub(super) fn name(&self) -> Cow<'static, str> {
         if self.id != CommandId::UNKNOWN {

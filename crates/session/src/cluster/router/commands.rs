@@ -283,6 +283,9 @@ impl Router {
             return Long::Later;
         }
         if let Some(leg) = leg {
+            if command.writes_data() {
+                self.written.note(leg, &mut self.legs);
+            }
             if let Some(leg) = self.legs.get_mut(leg) {
                 leg.begin_stream(writes, now);
             }
@@ -340,6 +343,8 @@ impl Router {
             Class::Unwatch => self.unwatch(command, now),
             Class::AllMasters(joined) => self.fan_out(command, self.sum_of(joined), now),
             Class::Scan => self.scan(command, now),
+            Class::Wait => self.wait_for_replicas(command, now),
+            Class::Info => self.info(command, now),
             Class::Login => self.log_in(command, now),
             Class::Reset => self.reset(now),
             Class::Connection => self.of_connection(command, now),
@@ -403,6 +408,9 @@ impl Router {
     ) -> Judged {
         if speaks && self.legs.others_owe_write(leg) {
             return Judged::Later;
+        }
+        if command.writes_data() {
+            self.written.note(leg, &mut self.legs);
         }
         let room = self.most_kept.saturating_sub(self.legs.kept());
         if let Some(leg) = self.legs.get_mut(leg) {

@@ -9,15 +9,18 @@
 //! Only the front is read, so one part is joined at a time, and a reply with values is never held: the router writes the
 //! header for all parts, and passes the elements of each part on. All other replies are short, and are added up.
 
+mod info;
 mod split;
 mod sum;
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
 
+use portcullis_resp::command::id;
 use portcullis_resp::reply;
 use portcullis_resp::scan::{Reply, ReplyHead};
 
+use self::info::Info;
 use self::split::{Split, Target};
 pub(super) use self::sum::Sum;
 use super::class::Joined;
@@ -42,6 +45,12 @@ pub(super) const MAX_JOINED: usize = 1024 * 1024;
 /// The error in place of a joined reply that would be longer.
 pub(super) const TOO_LONG: &[u8] =
     b"-ERR portcullis: the joined reply of the nodes would be larger than 1 MiB\r\n";
+
+/// The question to the masters whose keys an INFO counts.
+const INFO_KEYSPACE: &[u8] = b"*2\r\n$4\r\nINFO\r\n$8\r\nkeyspace\r\n";
+
+/// The error of a WAIT for a write of which nothing can be learned.
+const GONE: &[u8] = b"-ERR portcullis: the connection that wrote is gone\r\n";
 
 /// The commands of several parts.
 #[derive(Debug, Default)]
@@ -162,6 +171,44 @@ impl Router {
         self.begin_join(Split::by_nodes(command.frame, masters), sum, command.writes(), now)
     }
 
+    /// Begins an INFO: one node's, with the keys of all masters that answer.
+    pub(super) fn info(&mut self, command: Command<'_>, now: Tick) -> Judged {
+        if !info::has_keys(command.frame) {
+            return self.send_to_any(command, Kind::Plain, now);
+        }
+        if !self.is_settled() {
+            return Judged::Later;
+        }
+        let first = self.legs.newest_open().and_then(|leg| self.legs.get(leg)).map(|leg| leg.node);
+        let first =
+            first.filter(|node| !self.maps.is_down(*node)).or_else(|| self.maps.any_master(self.seed));
+        let Some(first) = first else { return self.send_to_any(command, Kind::Plain, now) };
+        let others = self.maps.current().nodes().iter().filter(|node| node.role == Role::Master);
+        let others: Vec<NodeIndex> = others.map(Node::index).filter(|node| *node != first).collect();
+        let (down, well): (Vec<_>, Vec<_>) = others.into_iter().partition(|node| self.maps.is_down(*node));
+        self.waits.for_all = true;
+        let nodes = [vec![first], well].concat();
+        let split = Split::by_first_node(command.frame, nodes, INFO_KEYSPACE);
+        self.begin_join(split, Sum::Info(Info::missing(down.len())), false, now)
+    }
+
+    /// Begins a WAIT or WAITAOF at all nodes to which the client has written.
+    pub(super) fn wait_for_replicas(&mut self, command: Command<'_>, now: Tick) -> Judged {
+        if !self.is_settled() {
+            return Judged::Later;
+        }
+        if !command.id.info().takes(command.arguments) {
+            return self.answer_arity(command, now);
+        }
+        let Ok(legs) = self.written.ask(&self.legs) else { return self.answer(Cow::Borrowed(GONE), now) };
+        if legs.is_empty() {
+            return self.send_to_any(command, Kind::Blocking, now);
+        }
+        self.waits.for_all = true;
+        let sum = if command.id == id::WAIT { Sum::Fewest(None) } else { Sum::Least(None) };
+        self.begin_join(Split::by_legs(command.frame, legs), sum, false, now)
+    }
+
     /// Returns the empty reply of a command that all masters run.
     pub(super) fn sum_of(&self, joined: Joined) -> Sum {
         match joined {
@@ -204,6 +251,8 @@ impl Router {
             let placed = match target {
                 Target::Slot(slot) => self.place_of_slot(slot, now),
                 Target::Node(node) => self.place_of_node(node, now),
+                Target::Leg(leg) if self.legs.get(leg).is_some_and(|leg| leg.is_open()) => Chosen::At(leg),
+                Target::Leg(_) => Chosen::Failed(Cow::Borrowed(GONE)),
             };
             if matches!(placed, Chosen::Later) {
                 self.joins.unsent = Some(split);
@@ -229,6 +278,9 @@ impl Router {
             }
             Chosen::Later => return,
         };
+        if writes && kind == Kind::Part {
+            self.written.note(leg, &mut self.legs);
+        }
         let room = self.most_kept.saturating_sub(self.legs.kept());
         if let Some(leg) = self.legs.get_mut(leg).filter(|_| kind == Kind::Part) {
             leg.send(frame, writes, room, now);
@@ -395,6 +447,9 @@ impl Router {
         let (Some(join), Some(part)) = (self.joins.joins.front_mut(), self.joins.parts.front()) else {
             return;
         };
+        if join.sum.does_without(part.place) {
+            return;
+        }
         if join.error.as_ref().is_none_or(|(place, _)| *place > part.place) {
             join.error = Some((part.place, line));
         }

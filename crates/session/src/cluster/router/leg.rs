@@ -85,6 +85,8 @@ pub(super) struct Leg {
     drops: VecDeque<(u64, u32)>,
     /// Whether a byte of a pending command was written.
     has_written: bool,
+    /// Whether a command that writes data was sent by this connection.
+    pub(super) has_written_data: bool,
     pub(super) used_at: Tick,
 }
 
@@ -141,6 +143,7 @@ impl Leg {
             newest_bound: 0,
             drops: VecDeque::new(),
             has_written: false,
+            has_written_data: false,
             used_at: now,
         }
     }
@@ -346,6 +349,7 @@ impl Leg {
 
     /// Makes the leg ready for another connection.
     pub(super) fn close(&mut self, since: Tick, retry_at: Tick) {
+        self.has_written_data &= !self.is_open();
         self.state = LegState::Closed { since, retry_at, is_dialling: false };
         self.scan = ReplyScanner::new();
         self.process = None;

@@ -291,6 +291,9 @@ impl Router {
             self.front = Front::Own(Cow::Borrowed(NOT_FOLLOWED));
             return;
         };
+        if super::command::whole(&again.frame, &self.server).is_none_or(|command| command.writes_data()) {
+            self.written.note(leg, &mut self.legs);
+        }
         let opening = if again.kind == Kind::Opening { self.transaction.opening() } else { None };
         if let Some(leg) = self.legs.get_mut(leg) {
             if asking {

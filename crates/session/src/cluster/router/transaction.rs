@@ -202,7 +202,7 @@ impl Router {
             Class::Login | Class::Subscription(_) => {
                 self.refuse_queued(Cow::Borrowed(reply::NOT_ALLOWED_IN_TRANSACTION), now)
             }
-            Class::AllMasters(_) | Class::Scan => {
+            Class::AllMasters(_) | Class::Scan | Class::Wait => {
                 self.refuse_queued(Cow::Owned(Refusal::InTransaction.line(command.id.name())), now)
             }
             Class::Refused(refusal) => self.refuse_queued(Cow::Owned(refusal.line(&command.name())), now),
@@ -211,7 +211,7 @@ impl Router {
                 CommandSlot::Several => self.refuse_queued(Cow::Borrowed(reply::CROSSSLOT), now),
                 CommandSlot::None | CommandSlot::Unknown => self.queue_keyless(command, now),
             },
-            Class::Any | Class::Publish | Class::Connection | Class::Unwatch => {
+            Class::Any | Class::Info | Class::Publish | Class::Connection | Class::Unwatch => {
                 self.queue_keyless(command, now)
             }
         }

@@ -6,6 +6,7 @@ use portcullis_resp::slot::slot;
 use super::Part;
 use crate::cluster::NodeIndex;
 use crate::cluster::router::kept::MAX_FRAME;
+use crate::cluster::router::leg::LegIndex;
 
 /// The most keys of one part. If a part fails after the header of the reply, each of its elements is an error line.
 const MAX_KEYS: usize = 1024;
@@ -30,13 +31,19 @@ enum By {
         keys: Box<[(u16, u32)]>,
         per_key: usize,
     },
-    Nodes(Box<[NodeIndex]>),
+    /// The whole command for the first node, and another one for the others.
+    Nodes {
+        nodes: Box<[NodeIndex]>,
+        others: Option<Box<[u8]>>,
+    },
+    Legs(Box<[LegIndex]>),
 }
 
 /// The destination of a part.
 pub(super) enum Target {
     Slot(u16),
     Node(NodeIndex),
+    Leg(LegIndex),
 }
 
 impl Split {
@@ -64,18 +71,37 @@ impl Split {
 
     /// Sends the whole command to each node.
     pub(super) fn by_nodes(frame: &[u8], nodes: Vec<NodeIndex>) -> Self {
-        Self { frame: frame.into(), by: By::Nodes(nodes.into()), next: 0, end: 0 }
+        let by = By::Nodes { nodes: nodes.into(), others: None };
+        Self { frame: frame.into(), by, next: 0, end: 0 }
+    }
+
+    /// Sends the whole command to the first node, and another one to the others.
+    pub(super) fn by_first_node(frame: &[u8], nodes: Vec<NodeIndex>, others: &[u8]) -> Self {
+        let by = By::Nodes { nodes: nodes.into(), others: Some(others.into()) };
+        Self { frame: frame.into(), by, next: 0, end: 0 }
+    }
+
+    /// Sends the whole command by each leg.
+    pub(super) fn by_legs(frame: &[u8], legs: Vec<LegIndex>) -> Self {
+        Self { frame: frame.into(), by: By::Legs(legs.into()), next: 0, end: 0 }
     }
 
     /// Makes the next part: its destination, its frame, and what its reply must have. [`Split::advance`] goes on to the
     /// one after it.
     pub(super) fn part(&mut self) -> Option<(Target, Vec<u8>, Part)> {
         match &self.by {
-            By::Nodes(nodes) => {
-                let node = *nodes.get(self.next)?;
+            By::Legs(legs) => {
+                let leg = *legs.get(self.next)?;
                 self.end = self.next + 1;
                 let part = Part { place: u32::try_from(self.next).unwrap_or(u32::MAX), keys: 0 };
-                Some((Target::Node(node), self.frame.to_vec(), part))
+                Some((Target::Leg(leg), self.frame.to_vec(), part))
+            }
+            By::Nodes { nodes, others } => {
+                let node = *nodes.get(self.next)?;
+                let frame = others.as_ref().filter(|_| self.next > 0).unwrap_or(&self.frame);
+                self.end = self.next + 1;
+                let part = Part { place: u32::try_from(self.next).unwrap_or(u32::MAX), keys: 0 };
+                Some((Target::Node(node), frame.to_vec(), part))
             }
             By::Slots { keys, per_key } => {
                 let (slot, place) = *keys.get(self.next)?;
@@ -115,7 +141,8 @@ impl Split {
     pub(super) fn is_over(&self) -> bool {
         let len = match &self.by {
             By::Slots { keys, .. } => keys.len(),
-            By::Nodes(nodes) => nodes.len(),
+            By::Nodes { nodes, .. } => nodes.len(),
+            By::Legs(legs) => legs.len(),
         };
         self.next >= len
     }
@@ -123,7 +150,10 @@ impl Split {
     pub(super) fn held(&self) -> usize {
         let places = match &self.by {
             By::Slots { keys, .. } => size_of_val::<[_]>(keys),
-            By::Nodes(nodes) => size_of_val::<[_]>(nodes),
+            By::Nodes { nodes, others } => {
+                size_of_val::<[_]>(nodes) + others.as_ref().map_or(0, |frame| frame.len())
+            }
+            By::Legs(legs) => size_of_val::<[_]>(legs),
         };
         self.frame.len() + places
     }

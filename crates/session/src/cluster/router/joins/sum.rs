@@ -3,6 +3,7 @@
 use portcullis_resp::command::{CommandId, id};
 use portcullis_resp::encode;
 
+use super::info::Info;
 use super::{MAX_JOINED, TOO_LONG};
 
 /// The reply that is made of those of the parts.
@@ -16,6 +17,10 @@ pub(crate) enum Sum {
     Same(Option<Vec<u8>>, bool),
     /// For each element, the least of all parts: SCRIPT EXISTS.
     Least(Option<Vec<i64>>),
+    /// The least number: WAIT. `None`: no part has answered.
+    Fewest(Option<i64>),
+    /// The INFO of the first node, with the keys of all: INFO.
+    Info(Info),
     /// All elements: KEYS, PUBSUB CHANNELS.
     Union { elements: usize, bytes: Vec<u8>, is_too_long: bool },
     /// Pairs of a name and a number, of which the numbers are added: PUBSUB NUMSUB.
@@ -39,6 +44,17 @@ impl Sum {
         }
     }
 
+    /// Takes note of a part that has failed. Returns whether the command can do without it.
+    pub(super) const fn does_without(&mut self, place: u32) -> bool {
+        match self {
+            Self::Info(info) if place > 0 => {
+                info.missing += 1;
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Returns whether the elements are passed on as they come.
     pub(super) const fn passes(&self) -> bool {
         matches!(self, Self::Values(_))
@@ -56,6 +72,11 @@ impl Sum {
         match self {
             Self::Values(_) => return Err(Unfit),
             Self::Total(total) => *total = total.saturating_add(integer(reply).ok_or(Unfit)?.0),
+            Self::Fewest(least) => {
+                let number = integer(reply).ok_or(Unfit)?.0;
+                *least = Some(least.map_or(number, |least| least.min(number)));
+            }
+            Self::Info(info) => info.add(reply).ok_or(Unfit)?,
             Self::Same(first, differs) => match first {
                 Some(first) => *differs |= first != reply,
                 None => *first = Some(reply.to_vec()),
@@ -97,6 +118,8 @@ impl Sum {
         match self {
             Self::Values(_) => {}
             Self::Total(total) => encode::integer(out, total),
+            Self::Fewest(least) => encode::integer(out, least.unwrap_or(0)),
+            Self::Info(info) => info.write(out),
             Self::Same(Some(reply), false) => out.extend_from_slice(&reply),
             Self::Same(..) => encode::error(out, "ERR portcullis: the nodes' answers differ"),
             Self::Least(least) => {
@@ -122,7 +145,8 @@ impl Sum {
 
     pub(super) fn held(&self) -> usize {
         match self {
-            Self::Values(_) | Self::Total(_) => 0,
+            Self::Values(_) | Self::Total(_) | Self::Fewest(_) => 0,
+            Self::Info(info) => info.held(),
             Self::Same(reply, _) => reply.as_ref().map_or(0, Vec::capacity),
             Self::Least(least) => least.as_ref().map_or(0, |least| least.capacity() * size_of::<i64>()),
             Self::Union { bytes, .. } => bytes.capacity(),

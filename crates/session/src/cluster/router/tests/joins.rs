@@ -244,3 +244,77 @@ fn a_joined_reply_is_limited() {
     scene.answer("+PONG\r\n");
     assert_eq!(scene.got(), "+PONG\r\n");
 }
+
+#[test]
+fn wait_asks_the_nodes_that_the_client_has_written_to() {
+    let mut scene = Scene::new();
+    scene.send("GET red");
+    scene.answer("$-1\r\n");
+    for key in ["cat", "sun"] {
+        scene.send(&format!("SET {key} x"));
+        scene.answer("+OK\r\n");
+    }
+    scene.got();
+    scene.send("WAIT 1 100");
+    let mut asked = vec![scene.answer(":2\r\n"), scene.answer(":1\r\n")];
+    let mut due = vec![owner("cat"), owner("sun")];
+    asked.sort_unstable();
+    due.sort_unstable();
+    assert_eq!((asked, scene.got()), (due, ":1\r\n".to_owned()));
+    scene.send("WAITAOF 1 1 0");
+    scene.answer("*2\r\n:1\r\n:0\r\n");
+    scene.answer("*2\r\n:0\r\n:2\r\n");
+    assert_eq!(scene.got(), "*2\r\n:0\r\n:0\r\n");
+    scene.send("WAIT 1");
+    assert_eq!(scene.got(), "-ERR wrong number of arguments for 'wait' command\r\n");
+}
+
+#[test]
+fn a_wait_for_a_write_of_a_lost_connection_fails_once() {
+    let mut scene = Scene::new();
+    scene.send("WAIT 1 100");
+    scene.answer(":0\r\n");
+    scene.send("SET cat x");
+    let Turn::Leg(leg) = scene.router.turn() else { panic!("a leg") };
+    scene.answer("+OK\r\n");
+    scene.router.lost(leg, scene.now());
+    scene.go();
+    scene.got();
+    scene.send("WAIT 1 100");
+    assert_eq!(scene.got(), "-ERR portcullis: the connection that wrote is gone\r\n");
+    scene.send("SET cat y");
+    scene.answer("+OK\r\n");
+    scene.send("WAIT 1 100");
+    scene.answer(":1\r\n");
+    assert_eq!(scene.got(), "+OK\r\n:1\r\n");
+}
+
+/// Returns the reply to INFO.
+fn info(text: &str) -> String {
+    format!("${}\r\n{text}\r\n", text.len())
+}
+
+#[test]
+fn info_has_the_keys_of_all_masters() {
+    let mut scene = Scene::new();
+    scene.send("INFO");
+    scene.answer(&info("# Server\r\nx:1\r\n\r\n# Keyspace\r\ndb0:keys=3,expires=1,avg_ttl=100\r\n"));
+    assert_eq!(scene.take_written(), "*2\r\n$4\r\nINFO\r\n$8\r\nkeyspace\r\n");
+    scene.answer(&info("# Keyspace\r\ndb0:keys=4,expires=3,avg_ttl=200\r\n"));
+    scene.answer(&info("# Keyspace\r\n"));
+    let joined = info("# Server\r\nx:1\r\n\r\n# Keyspace\r\ndb0:keys=7,expires=4,avg_ttl=175\r\n");
+    assert_eq!(scene.got(), joined);
+    // A master that fails is left out, and the reply says so.
+    scene.send("INFO keyspace");
+    scene.answer(&info("# Keyspace\r\ndb0:keys=3,expires=1,avg_ttl=100\r\n"));
+    scene.answer("-LOADING wait\r\n");
+    scene.answer(&info("# Keyspace\r\ndb0:keys=1,expires=0,avg_ttl=0\r\n"));
+    let missing = "# portcullis: without the keys of 1 masters that do not answer\r\n";
+    let joined = info(&format!("{missing}# Keyspace\r\ndb0:keys=4,expires=1,avg_ttl=100\r\n"));
+    assert_eq!(scene.got(), joined);
+    // Other sections come from one node.
+    scene.send("INFO server");
+    scene.answer("+x\r\n");
+    assert_eq!(scene.got(), "+x\r\n");
+    assert!(scene.router.is_settled());
+}

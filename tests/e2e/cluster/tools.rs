@@ -1,0 +1,163 @@
+//! redis-cli's own tools, and the first commands of programs that show or watch a Redis, before a cluster.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use e2e::client::encode;
+use e2e::{Cluster, Gate, eventually};
+
+use super::commands::started;
+
+const COUNT: usize = 2000;
+
+/// Runs redis-cli, and returns what it prints.
+fn redis_cli(gate: &Gate, arguments: &[&str], input: &[u8]) -> String {
+    let mut child = Command::new("redis-cli")
+        .args(["-h", "127.0.0.1", "-p", &gate.port().to_string()])
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("redis-cli is installed");
+    child.stdin.take().expect("piped").write_all(input).expect("redis-cli reads");
+    let output = child.wait_with_output().expect("redis-cli ends");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn the_tools_of_redis_cli_see_one_redis() {
+    let cluster = Cluster::builder().without_replicas().start();
+    let gate = started(&cluster);
+    let names: BTreeSet<String> = (0..COUNT).map(|number| format!("key:{number}")).collect();
+    let input: Vec<u8> = names.iter().flat_map(|name| encode(&[b"SET", name.as_bytes(), b"value"])).collect();
+    let piped = redis_cli(&gate, &["--pipe"], &input);
+    assert!(piped.contains(&format!("errors: 0, replies: {COUNT}")), "{piped}");
+    let mut client = gate.connect();
+    client.assert_reply("RPUSH list:long a b c d", ":4");
+    let found: BTreeSet<String> =
+        redis_cli(&gate, &["--scan", "--pattern", "key:*"], b"").lines().map(str::to_owned).collect();
+    assert_eq!(found, names);
+    let big = redis_cli(&gate, &["--bigkeys"], b"");
+    assert!(big.contains(&format!("Sampled {} keys in the keyspace!", COUNT + 1)), "{big}");
+    assert!(big.contains("'\"list:long\"' has 4 items"), "{big}");
+    let memory = redis_cli(&gate, &["--memkeys"], b"");
+    assert!(memory.contains(&format!("Sampled {} keys in the keyspace!", COUNT + 1)), "{memory}");
+}
+
+/// Commands that programs for monitoring and for browsing send, such as redis_exporter and RedisInsight.
+#[test]
+fn programs_that_watch_a_redis_start() {
+    let cluster = Cluster::builder().without_replicas().start();
+    let gate = started(&cluster);
+    let mut client = gate.connect();
+    client.assert_reply("SET {b}key x", "+OK");
+    client.assert_reply("SET {c}key x", "+OK");
+    for command in [
+        "CLIENT SETNAME redis_exporter",
+        "CONFIG GET *",
+        "INFO ALL",
+        "SLOWLOG LEN",
+        "SLOWLOG GET 1",
+        "LATENCY LATEST",
+        "LATENCY HISTOGRAM",
+        "CLIENT LIST",
+        "INFO",
+        "INFO server",
+        "MODULE LIST",
+        "COMMAND",
+        "COMMAND DOCS",
+        "ACL WHOAMI",
+        "DBSIZE",
+        "CONFIG GET databases",
+        "FUNCTION LIST",
+        "SCAN 0 MATCH * COUNT 10000 TYPE string",
+        "TYPE {b}key",
+        "TTL {b}key",
+        "MEMORY USAGE {b}key SAMPLES 0",
+        "PUBSUB CHANNELS *",
+        "PUBSUB NUMSUB a",
+        "PUBSUB SHARDNUMSUB a",
+        "PUBSUB NUMPAT",
+    ] {
+        let reply = client.call(command).to_string();
+        // What one node would answer for all is refused with one text; these programs go on without it.
+        let is_refused = reply.ends_with("would concern one node of a cluster only");
+        assert!(!reply.starts_with('-') || is_refused, "{command}: {reply}");
+        assert!(!reply.contains("127.0.2."), "{command}: {reply}");
+    }
+    let info = client.call("INFO keyspace").text();
+    assert!(info.contains("db0:keys=2,"), "{info}");
+    client.send("HELLO 3");
+    client.recv();
+    let info = client.call("INFO ALL").text();
+    assert!(info.contains("db0:keys=2,") && info.contains("# Server"), "{info}");
+}
+
+#[test]
+fn info_goes_on_without_a_node_that_is_down() {
+    let mut cluster = Cluster::builder().without_replicas().line("cluster-require-full-coverage no").start();
+    let gate = started(&cluster);
+    let mut client = gate.connect();
+    for key in ["{b}key", "{c}key", "{d}key"] {
+        client.assert_reply(&format!("SET {key} x"), "+OK");
+    }
+    cluster.kill(1);
+    eventually("INFO says what is missing", || {
+        let info = client.call("INFO keyspace").to_string();
+        (info.contains("without the keys of 1 masters") && info.contains("db0:keys=2,")).then_some(())
+    });
+}
+
+#[test]
+fn wait_counts_the_replicas_of_every_master_that_was_written_to() {
+    let cluster = Cluster::builder().patient().start();
+    let gate = started(&cluster);
+    let mut client = gate.connect();
+    client.assert_reply("SET {b}key x", "+OK");
+    client.assert_reply("SET {c}key x", "+OK");
+    client.assert_reply("WAIT 1 10000", ":1");
+    // No master has two replicas, so the time passes.
+    client.assert_reply("WAIT 2 50", ":1");
+    client.assert_reply("WAIT 1 -5", "-ERR timeout is negative");
+}
+
+/// 100,000 keys of all slots in one command.
+#[test]
+fn commands_of_many_keys_need_little_memory() {
+    const KEYS: usize = 100_000;
+    let _turn = e2e::own_turn();
+    let cluster = Cluster::builder().without_replicas().start();
+    let gate = super::commands::ready(cluster.gate().top("limits: {held_command: 8MiB}"));
+    let mut client = gate.connect();
+    let names: Vec<String> = (0..KEYS).map(|number| format!("key:{number}")).collect();
+    let words = |name: &'static str| {
+        let mut words: Vec<&[u8]> = vec![name.as_bytes()];
+        words.extend(names.iter().map(String::as_bytes));
+        encode(&words)
+    };
+    for chunk in names.chunks(1000) {
+        client.send_raw(
+            &chunk.iter().flat_map(|name| encode(&[b"SET", name.as_bytes(), b"v"])).collect::<Vec<_>>(),
+        );
+        chunk.iter().for_each(|_| client.assert_recv("+OK"));
+    }
+    let (mget, del) = (words("MGET"), words("DEL"));
+    let before = gate.peak_memory();
+    client.send_raw(&mget);
+    let reply = client.recv();
+    assert!(reply.items().len() == KEYS && reply.items().iter().all(|value| value.text() == "v"));
+    client.send_raw(&del);
+    client.assert_recv(&format!(":{KEYS}"));
+    let needed = gate.peak_memory() - before;
+    // The frame is held once or twice, and its index has 8 bytes a key.
+    assert!(
+        needed < 4 * (mget.len() as u64) + (4 << 20),
+        "{} KiB for {} KiB",
+        needed >> 10,
+        mget.len() >> 10
+    );
+    client.assert_reply("DBSIZE", ":0");
+}
