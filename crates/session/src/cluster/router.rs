@@ -38,6 +38,7 @@
 //! - **Lost legs.** A command of which a byte was written is never sent again after its leg was lost: it gets an error.
 
 mod ahead;
+mod calm;
 mod class;
 mod command;
 mod commands;
@@ -268,7 +269,8 @@ impl Router {
 
     /// Takes a map, which is in force as soon as the order of commands allows. `down` are the nodes that do not answer.
     pub fn set_map(&mut self, map: &Arc<Map>, down: &[NodeIndex], now: Tick) {
-        let lost = self.maps.latest().lost_places(map);
+        let is_new = map.number() != self.maps.latest().number();
+        let lost = if is_new { self.maps.latest().lost_places(map) } else { Vec::new() };
         self.maps.offer(map, down, now);
         let silent: Vec<_> = self.silent_listeners(map, down).into_iter().collect();
         self.subscriptions.hurry();
@@ -286,15 +288,14 @@ impl Router {
     pub fn advance(&mut self, now: Tick) {
         self.adopt();
         self.go_on(now);
-        self.leave_unreached(now);
+        if self.has_unopened() {
+            self.leave_unreached(now);
+        }
         self.tell_slow(now);
         self.go_on_listening(now);
-        let superfluous = self.legs.superfluous(now);
-        for leg in superfluous {
-            if !self.is_needed(leg) {
-                self.legs.remove(leg);
-                self.subscriptions.forget_leg(leg);
-            }
+        while let Some(leg) = self.superfluous(now) {
+            self.legs.remove(leg);
+            self.subscriptions.forget_leg(leg);
         }
     }
 
@@ -313,7 +314,8 @@ impl Router {
     /// a little later.
     pub fn idle_due(&self) -> Option<Tick> {
         let slow = self.slow_node().map(|_| self.front_since.after(PATIENCE));
-        let idle = self.legs.idle_due(|leg| self.is_needed(leg));
+        let needs_any = !self.is_plain();
+        let idle = self.legs.idle_due(|leg| needs_any && self.is_needed(leg));
         [idle, slow].into_iter().flatten().min()
     }
 
@@ -526,6 +528,11 @@ impl Router {
         let leg = Leg::new(self.maps.node(node)?, is_side, now);
         let (transaction, subscriptions) = (&self.transaction, &self.subscriptions);
         self.legs.add(leg, |leg| transaction.uses(leg) || subscriptions.know_leg(leg))
+    }
+
+    /// Returns a leg that need not be kept.
+    fn superfluous(&self, now: Tick) -> Option<LegIndex> {
+        self.legs.superfluous(now).find(|leg| !self.is_needed(*leg))
     }
 
     /// Returns whether a leg must stay although it owes nothing.

@@ -59,15 +59,16 @@ impl Router {
 
     /// Finds the leg to a node, for a part of a command or a whole one.
     pub(super) fn place_of_node(&mut self, node: NodeIndex, now: Tick) -> Chosen {
-        if self.has_left(node) {
+        let at = self.legs.at(node);
+        // The node has lost its place, or an earlier connection to it still owes replies.
+        if at.is_left || self.maps.has_lost_place(node) {
             return Chosen::Later;
         }
-        let leg = self.legs.of(node, false).and_then(|leg| self.legs.get(leg));
         // Where replies are pending, the command waits behind them in any case.
-        if self.maps.is_down(node) && leg.is_none_or(|leg| leg.pending() == 0) {
+        if !at.main_owes && self.maps.is_down(node) {
             return Chosen::Failed(Cow::Owned(unavailable(&self.upstream, Unavailable::Timeout)));
         }
-        self.leg_for(node, false, now).map_or(Chosen::Later, Chosen::At)
+        at.main.or_else(|| self.add_leg(node, false, now)).map_or(Chosen::Later, Chosen::At)
     }
 
     fn answer_failed(&mut self, place: Chosen, now: Tick) -> Placed {

@@ -11,12 +11,17 @@ pub(super) const MAX_FRAME: usize = 16 * 1024;
 const PER_FRAME: usize = size_of::<Lengths>();
 /// The bytes by which the queues grow in one step. Doubling would cost twice the memory.
 const STEP: usize = 16 * 1024;
+/// The bytes of forgotten frames that stay in front of the others at most. Most often the others follow soon, and then
+/// nothing has to be moved.
+const MAX_FORGOTTEN: usize = 1024;
 
 /// The frames of the pending commands of one leg, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
     lengths: VecDeque<Lengths>,
+    /// The frames, after `forgotten` bytes of those that were removed.
     bytes: VecDeque<u8>,
+    forgotten: usize,
 }
 
 /// Frames of one length that follow each other. Length 0: the frames were not kept.
@@ -44,20 +49,25 @@ impl Kept {
 
     /// Forgets the `n` oldest frames.
     pub(super) fn pop(&mut self, mut n: u64) {
-        let mut bytes = 0;
         while n > 0
             && let Some(first) = self.lengths.front_mut()
         {
             let here = u16::try_from(n).unwrap_or(u16::MAX).min(first.n);
-            bytes += usize::from(here) * usize::from(first.len);
+            self.forgotten += usize::from(here) * usize::from(first.len);
             n -= u64::from(here);
             first.n -= here;
             if first.n == 0 {
                 self.lengths.pop_front();
             }
         }
-        self.bytes.drain(..bytes.min(self.bytes.len()));
-        self.shrink();
+        if self.forgotten >= self.bytes.len() {
+            self.bytes.clear();
+            self.forgotten = 0;
+            self.shrink();
+        } else if self.forgotten > MAX_FORGOTTEN {
+            self.bytes.drain(..self.forgotten);
+            self.forgotten = 0;
+        }
     }
 
     /// Removes the oldest frame and returns it. `None`: it was not kept.
@@ -70,12 +80,12 @@ impl Kept {
     /// Returns a copy of the oldest frame. `None`: it was not kept.
     pub(super) fn oldest(&self) -> Option<Vec<u8>> {
         let len = self.lengths.front().map(|first| usize::from(first.len)).filter(|len| *len > 0)?;
-        Some(self.bytes.range(..len).copied().collect())
+        Some(self.bytes.range(self.forgotten..self.forgotten + len).copied().collect())
     }
 
     /// Calls `each` with the frames, oldest first, as long as it returns `true`. `None`: the frame was not kept.
     pub(super) fn all(&self, mut each: impl FnMut(Option<&[u8]>) -> bool) -> bool {
-        let mut at = 0;
+        let mut at = self.forgotten;
         for Lengths { len, n } in &self.lengths {
             for _ in 0..*n {
                 let next = at + usize::from(*len);
@@ -91,7 +101,7 @@ impl Kept {
 
     /// Returns the bytes that count against the limit of the session.
     pub(super) fn size(&self) -> usize {
-        self.bytes.len() + self.lengths.len() * PER_FRAME
+        self.bytes.len() - self.forgotten + self.lengths.len() * PER_FRAME
     }
 
     /// Returns the bytes of memory that the frames occupy.
@@ -99,8 +109,9 @@ impl Kept {
         self.bytes.capacity() + self.lengths.capacity() * PER_FRAME
     }
 
+    /// Gives back the memory of a long queue that is empty.
     fn shrink(&mut self) {
-        if self.bytes.is_empty() && self.bytes.capacity() > 1024 {
+        if self.bytes.capacity() > 1024 {
             self.bytes = VecDeque::new();
         }
         if self.lengths.is_empty() && self.lengths.capacity() > 16 {
@@ -133,6 +144,27 @@ mod tests {
         assert_eq!(kept.take(), None);
         assert_eq!(kept.take(), Some(b"four".to_vec()));
         assert_eq!((kept.take(), kept.size()), (None, 0));
+    }
+
+    #[test]
+    fn a_long_queue_gives_its_memory_back_while_it_is_used() {
+        let mut kept = Kept::default();
+        let frame = |n: u32| format!("frame {n:5}").into_bytes();
+        (0..100).for_each(|n| kept.push(&frame(n), usize::MAX));
+        for n in 100..10_000 {
+            kept.push(&frame(n), usize::MAX);
+            assert_eq!(kept.oldest(), Some(frame(n - 100)));
+            kept.pop(1);
+        }
+        assert_eq!(kept.size(), 100 * frame(0).len() + PER_FRAME);
+        assert!(kept.held() < 8 * 1024, "{}", kept.held());
+        let mut seen = 9_900;
+        kept.all(|kept| {
+            assert_eq!(kept, Some(&*frame(seen)));
+            seen += 1;
+            true
+        });
+        assert_eq!(seen, 10_000);
     }
 
     #[test]

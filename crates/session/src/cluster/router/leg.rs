@@ -26,6 +26,9 @@ pub(super) const MAX_LEGS: usize = 120;
 /// The bytes of a leg that are not written, at which nothing more is judged.
 pub(super) const MAX_UNWRITTEN: usize = 64 * 1024;
 
+/// The room that a leg takes for commands at first. A batch of commands then needs no second allocation.
+const FIRST_OUT: usize = 512;
+
 /// The time after which a leg without state or pending replies is closed.
 pub(super) const IDLE: Duration = Duration::from_secs(60);
 
@@ -234,6 +237,9 @@ impl Leg {
         if self.out.len() + bytes.len() > self.out.capacity() && 2 * self.written >= self.out.len() {
             self.out.drain(..self.written);
             self.written = 0;
+            if self.out.capacity() == 0 {
+                self.out.reserve_exact(bytes.len().max(FIRST_OUT));
+            }
         }
         self.out.extend_from_slice(bytes);
     }
@@ -311,6 +317,11 @@ impl Leg {
         }
     }
 
+    /// Returns whether the connection is open, and no byte of a pending command was written.
+    pub(super) const fn begins(&self) -> bool {
+        self.is_open() && !self.has_written
+    }
+
     /// Records that `n` bytes were written.
     pub(super) fn wrote(&mut self, n: usize) {
         if !self.is_open() {
@@ -326,8 +337,8 @@ impl Leg {
 
     /// Returns whether so many bytes wait that no more commands should be judged.
     pub(super) fn is_congested(&self) -> bool {
-        let is_written = self.broken().is_none() && !self.is_cut && (self.is_open() || !self.is_left);
-        is_written && self.out.len() - self.written >= MAX_UNWRITTEN
+        let is_long = self.out.len() - self.written >= MAX_UNWRITTEN;
+        is_long && self.broken().is_none() && !self.is_cut && (self.is_open() || !self.is_left)
     }
 
     /// Records the loss of the connection. `false`: nothing of a pending command was written, so the leg can be dialled

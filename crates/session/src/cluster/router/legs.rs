@@ -9,15 +9,18 @@ use crate::tick::Tick;
 pub(super) struct Legs(Vec<Option<Box<Leg>>>);
 
 impl Legs {
+    #[inline]
     pub(super) fn get(&self, index: LegIndex) -> Option<&Leg> {
         self.0.get(index.number())?.as_deref()
     }
 
+    #[inline]
     pub(super) fn get_mut(&mut self, index: LegIndex) -> Option<&mut Leg> {
         self.0.get_mut(index.number())?.as_deref_mut()
     }
 
     /// Returns all legs with their indices.
+    #[inline]
     pub(super) fn all(&self) -> impl Iterator<Item = (LegIndex, &Leg)> {
         self.0.iter().enumerate().filter_map(|(number, leg)| Some((index(number)?, leg.as_deref()?)))
     }
@@ -31,6 +34,30 @@ impl Legs {
         let fits =
             |leg: &Leg| leg.node == node && leg.is_side == is_side && !leg.listens && leg.takes_commands();
         self.all().find(|(_, leg)| fits(leg)).map(|(index, _)| index)
+    }
+
+    /// Returns what decides whether a new command can go to a node, in one look at all legs.
+    #[inline]
+    pub(super) fn at(&self, node: NodeIndex) -> AtNode {
+        let mut at = AtNode::default();
+        for (index, leg) in self.all().filter(|(_, leg)| leg.node == node) {
+            let owes = leg.pending() > 0;
+            at.is_left |= leg.is_left && owes;
+            if at.main.is_none() && !leg.is_side && !leg.listens && leg.takes_commands() {
+                (at.main, at.main_owes) = (Some(index), owes);
+            }
+        }
+        at
+    }
+
+    /// Returns whether all legs carry commands.
+    pub(super) fn are_calm(&self) -> bool {
+        self.all().all(|(_, leg)| leg.is_open() && !leg.is_left)
+    }
+
+    /// Returns whether a leg has no connection that carries commands.
+    pub(super) fn has_unopened(&self) -> bool {
+        self.all().any(|(_, leg)| !leg.is_open())
     }
 
     /// Returns the legs with subscriptions that are not broken.
@@ -84,10 +111,10 @@ impl Legs {
     }
 
     /// Returns the legs that need not be kept: broken or left ones that owe nothing, and those idle for long.
-    pub(super) fn superfluous(&self, now: Tick) -> Vec<LegIndex> {
+    pub(super) fn superfluous(&self, now: Tick) -> impl Iterator<Item = LegIndex> {
         let is_over =
-            |leg: &Leg| leg.pending() == 0 && (!leg.takes_commands() || leg.used_at.after(IDLE) <= now);
-        self.all().filter(|(_, leg)| is_over(leg)).map(|(index, _)| index).collect()
+            move |leg: &Leg| leg.pending() == 0 && (!leg.takes_commands() || leg.used_at.after(IDLE) <= now);
+        self.all().filter(move |(_, leg)| is_over(leg)).map(|(index, _)| index)
     }
 
     /// Returns the bytes of all kept frames.
@@ -158,6 +185,18 @@ impl Legs {
     }
 }
 
+/// The legs to one node, as far as they matter for a new command.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct AtNode {
+    /// The leg by which new commands go.
+    pub(super) main: Option<LegIndex>,
+    /// Whether that leg owes a reply.
+    pub(super) main_owes: bool,
+    /// Whether a leg that takes no new commands owes a reply.
+    pub(super) is_left: bool,
+}
+
+#[inline]
 fn index(number: usize) -> Option<LegIndex> {
     u8::try_from(number).ok().map(LegIndex::of_code)
 }

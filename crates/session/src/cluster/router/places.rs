@@ -101,8 +101,7 @@ impl Router {
     /// Returns whether no command may be sent to a node now: it has lost its place, or an earlier connection to it still
     /// owes replies.
     pub(super) fn has_left(&self, node: NodeIndex) -> bool {
-        self.maps.has_lost_place(node)
-            || self.legs.all().any(|(_, leg)| leg.node == node && leg.is_left && leg.pending() > 0)
+        self.maps.has_lost_place(node) || self.legs.at(node).is_left
     }
 
     /// Returns the leg whose oldest command binds the session to its connection. Such a command does not go elsewhere

@@ -101,7 +101,7 @@ impl Commands {
 
 impl Subscriptions {
     /// Returns whether the client has never subscribed.
-    fn is_unused(&self) -> bool {
+    pub(super) fn is_unused(&self) -> bool {
         self.hub.leg.is_none()
             && self.shards.is_empty()
             && self.legs.is_empty()
