@@ -274,9 +274,7 @@ impl Relay {
         if self.client.is_broken() {
             return Poll::Ready(Ended::at_once(ClosedReason::Client));
         }
-        if let Some(pooled) = &mut self.lanes.pooled {
-            pooled.turn_begins();
-        }
+        self.lanes.turn_begins();
         self.turn = Turn::begin();
         loop {
             // Subscribers stay until the drain's deadline, because messages for them may arrive at any time.
@@ -310,6 +308,7 @@ impl Relay {
                 break;
             }
         }
+        self.lanes.own.turn_ends(cx);
         self.rest();
         Poll::Pending
     }

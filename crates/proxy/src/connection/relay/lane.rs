@@ -85,6 +85,15 @@ impl Lanes {
         self.pooled.is_some()
     }
 
+    /// Begins a turn of the task.
+    #[inline]
+    pub(super) fn turn_begins(&mut self) {
+        if let Some(pooled) = &mut self.pooled {
+            pooled.turn_begins();
+        }
+        self.own.turn_begins();
+    }
+
     /// Sends commands by `lane`. The commands begin at the first of the client's unread bytes.
     #[inline(always)]
     pub(super) fn send(&mut self, lane: Lane, requests: &mut Pipe, commands: Commands<'_>) -> Sent {

@@ -49,6 +49,10 @@ pub(super) struct ManyLane {
     view: Option<u64>,
     /// Whether the client accepts what is written to it.
     client_reads: bool,
+    /// Whether something has changed after which the lane may be able to do more.
+    has_changed: bool,
+    /// Whether bytes of the client or for it have moved in this turn.
+    has_moved: bool,
     /// The router's own replies that are being passed on.
     own: Vec<u8>,
     /// The leg with subscriptions that was read last. The next one is read first.
@@ -75,6 +79,8 @@ impl ManyLane {
             timer: None,
             view: None,
             client_reads: true,
+            has_changed: true,
+            has_moved: false,
             own: Vec::new(),
             heard: None,
         };
@@ -89,6 +95,7 @@ impl ManyLane {
             return;
         }
         self.view = Some(view.number());
+        self.has_changed = true;
         let nodes = cluster.map().nodes().iter().map(Node::index);
         let down: Vec<NodeIndex> = nodes.filter(|node| cluster.is_down(*node)).collect();
         let now = self.resources.clock.latest();
@@ -109,22 +116,58 @@ impl ManyLane {
         }
     }
 
-    /// Does everything that needs no bytes of the client: dials, writes to the legs, and looks at idle ones.
-    /// `client_reads` says whether the client accepts what is written to it.
+    /// Begins a turn of the task, before which time has passed.
+    pub(super) fn turn_begins(&mut self) {
+        self.router.advance(self.resources.clock.now());
+        (self.has_changed, self.has_moved) = (true, false);
+    }
+
+    /// Ends a turn of the task. Another one follows if a node has closed an idle connection.
+    pub(super) fn turn_ends(&mut self, cx: &mut Context<'_>) {
+        if self.look_at_idle_legs(cx) {
+            cx.waker().wake_by_ref();
+        }
+    }
+
+    /// Does everything that needs no bytes of the client, if something has changed. `client_reads` says whether the
+    /// client accepts what is written to it.
     pub(super) fn drive(&mut self, cx: &mut Context<'_>, client_reads: bool) {
-        self.client_reads = client_reads;
-        let now = self.resources.clock.now();
+        if self.has_changed || client_reads != self.client_reads {
+            self.client_reads = client_reads;
+            self.proceed(cx);
+        }
+    }
+
+    /// Dials, sets legs up, and writes to them.
+    fn proceed(&mut self, cx: &mut Context<'_>) {
+        let now = self.resources.clock.latest();
+        if self.router.is_calm(now) && !self.sockets.iter().any(LegSocket::is_dialling) {
+            self.has_changed = false;
+            self.timer = None;
+            self.flush(cx, now);
+        } else {
+            self.proceed_with_all(cx, now);
+        }
+        self.give_hints();
+    }
+
+    /// Does everything that may be due.
+    fn proceed_with_all(&mut self, cx: &mut Context<'_>, now: Tick) {
         self.router.advance(now);
         if self.router.has_held() {
-            self.router.send(&[], now, client_reads);
+            self.router.send(&[], now, self.client_reads);
         }
-        self.dial(now);
+        // A command that is held may go on as soon as bytes were written.
+        self.has_changed = self.router.has_held();
+        let has_unopened = self.router.has_unopened();
+        if has_unopened {
+            self.dial(now);
+        }
         self.poll_dials(cx, now);
-        self.look_at_idle_legs(cx, now);
-        self.read_setups(cx, now);
-        self.flush(cx);
-        self.forget_unused();
-        self.give_hints();
+        if has_unopened {
+            self.read_setups(cx, now);
+        }
+        self.flush(cx, now);
         self.set_timer(cx, now);
     }
 
@@ -137,9 +180,11 @@ impl ManyLane {
         moved: &mut u64,
     ) -> Poll<()> {
         if requests.is_pending() {
-            let (router, now, reads) = (&mut self.router, self.resources.clock.now(), self.client_reads);
-            *moved += requests.give(|bytes| router.send(bytes, now, reads)) as u64;
-            self.drive(cx, self.client_reads);
+            let (router, now, reads) = (&mut self.router, self.resources.clock.latest(), self.client_reads);
+            let given = requests.give(|bytes| router.send(bytes, now, reads));
+            self.has_moved |= given > 0;
+            *moved += given as u64;
+            self.proceed(cx);
         }
         if requests.is_pending() { Poll::Pending } else { Poll::Ready(()) }
     }
@@ -150,9 +195,10 @@ impl ManyLane {
         loop {
             let (added, has_moved) = self.add_replies(cx, replies);
             has_changed |= has_moved;
+            self.has_moved |= has_moved;
             if has_moved {
                 // What the router knows now may let it send more.
-                self.drive(cx, self.client_reads);
+                self.proceed(cx);
             }
             if added > 0 {
                 return Poll::Ready(Ok(added));
@@ -173,7 +219,7 @@ impl ManyLane {
     /// Appends the next replies as far as they can be had now. Returns their number, and whether anything has changed.
     fn add_replies(&mut self, cx: &mut Context<'_>, replies: &mut Pipe) -> (usize, bool) {
         let (mut added, mut has_moved) = (0, false);
-        let now = self.resources.clock.now();
+        let now = self.resources.clock.latest();
         while added < LEASE {
             let mut next = match self.router.turn() {
                 Turn::None => Next::Waits,
@@ -208,9 +254,8 @@ impl ManyLane {
 
     /// Gives up the node whose reply is next, because it does not answer in time. Returns whether there is one.
     pub(super) fn give_up_front(&mut self) -> bool {
-        let gives_up = self.router.give_up_front();
-        self.forget_unused();
-        gives_up
+        self.has_changed = true;
+        self.router.give_up_front()
     }
 
     /// Returns the time at which an idle leg is closed.
@@ -253,7 +298,9 @@ impl ManyLane {
 
     fn poll_dials(&mut self, cx: &mut Context<'_>, now: Tick) {
         for number in 0..self.sockets.len() {
-            match self.sockets.get_mut(number).and_then(|socket| socket.poll_dial(cx)) {
+            let done = self.sockets.get_mut(number).and_then(|socket| socket.poll_dial(cx));
+            self.has_changed |= done.is_some();
+            match done {
                 Some((leg, Ok(()))) => {
                     self.target.counts.connection(UpstreamState::Used, 1);
                     self.router.connected(leg, now);
@@ -282,20 +329,30 @@ impl ManyLane {
         self.router.gone(leg, now);
     }
 
-    /// Notices that a node has closed a connection on which nothing is pending, before a command is written there.
-    fn look_at_idle_legs(&mut self, cx: &mut Context<'_>, now: Tick) {
+    /// Notices that nodes have closed connections on which nothing is pending. Looks at all of them if no bytes have moved
+    /// in this turn: then one of them may have woken the task. Otherwise looks only where no event would wake the task.
+    /// Returns whether a leg was lost.
+    fn look_at_idle_legs(&mut self, cx: &mut Context<'_>) -> bool {
+        let now = self.resources.clock.latest();
+        let mut has_lost = false;
         for socket in &mut self.sockets {
+            if socket.is_watched() && self.has_moved {
+                continue;
+            }
             let Some(leg) = socket.leg().filter(|leg| self.router.is_idle(*leg)) else { continue };
             if socket.poll_closed(cx, &self.resources.pool) {
                 self.router.lost(leg, now);
+                has_lost = true;
             }
         }
+        has_lost
     }
 
     /// Reads the answers to the set-up of legs.
     fn read_setups(&mut self, cx: &mut Context<'_>, now: Tick) {
         let legs: Vec<LegIndex> = self.router.setting_up().collect();
         for leg in legs {
+            self.has_changed = true;
             while self.router.setting_up().any(|other| other == leg) {
                 let Some(socket) = self.sockets.get_mut(leg.number()) else { break };
                 match self.router.receive(leg, socket.unread(), now) {
@@ -315,30 +372,30 @@ impl ManyLane {
         }
     }
 
-    /// Writes what the legs accept.
-    fn flush(&mut self, cx: &mut Context<'_>) {
+    /// Writes what the legs accept, and closes the sockets of legs that the router has given up.
+    fn flush(&mut self, cx: &mut Context<'_>, now: Tick) {
         for socket in &mut self.sockets {
             let Some(leg) = socket.leg() else { continue };
+            if self.router.bytes_for(leg).is_empty() && self.router.has_connection(leg) {
+                continue;
+            }
+            // A node may have closed a connection on which nothing was pending. The commands are not lost yet.
+            if self.router.begins(leg) && socket.poll_closed(cx, &self.resources.pool) {
+                self.router.lost(leg, now);
+                cx.waker().wake_by_ref();
+            }
+            if !self.router.has_connection(leg) {
+                if socket.close(&self.resources.pool) {
+                    self.target.counts.connection(UpstreamState::Used, -1);
+                }
+                continue;
+            }
             while !self.router.bytes_for(leg).is_empty() {
                 match socket.poll_write(cx, self.router.bytes_for(leg)) {
                     Poll::Ready(Ok(n)) if n > 0 => self.router.wrote(leg, n),
                     // The last replies of the node can still be read. The end of the connection then shows there.
                     Poll::Ready(_) | Poll::Pending => break,
                 }
-            }
-        }
-    }
-
-    /// Closes the sockets of legs that the router has given up.
-    fn forget_unused(&mut self) {
-        for number in 0..self.sockets.len() {
-            let unused = self
-                .sockets
-                .get(number)
-                .and_then(LegSocket::leg)
-                .filter(|leg| !self.router.has_connection(*leg));
-            if let Some(leg) = unused {
-                self.close(leg);
             }
         }
     }
@@ -365,6 +422,9 @@ impl ManyLane {
 
     /// Passes bytes of a leg with subscriptions on, in turn with the other ones.
     fn hear(&mut self, cx: &mut Context<'_>, replies: &mut Pipe, now: Tick) -> Next {
+        if self.router.listening().next().is_none() {
+            return Next::Waits;
+        }
         let mut legs: Vec<LegIndex> = self.router.listening().collect();
         let read = legs.iter().position(|leg| Some(*leg) > self.heard).unwrap_or(0);
         legs.rotate_left(read);
@@ -387,7 +447,8 @@ impl ManyLane {
             self.router.lost(leg, now);
             return Next::Added(0);
         };
-        if !replies.reserve(socket.unread().len(), &self.resources.pool) {
+        let unread = socket.unread().len();
+        if unread > 0 && !replies.reserve(unread, &self.resources.pool) {
             return Next::NoMemory;
         }
         match self.router.receive(leg, socket.unread(), now) {

@@ -204,6 +204,22 @@ impl OwnLane {
         }
     }
 
+    /// Begins a turn of the task on the connections to a cluster.
+    #[inline]
+    pub(super) fn turn_begins(&mut self) {
+        if let State::Many(many) = &mut self.state {
+            many.turn_begins();
+        }
+    }
+
+    /// Ends a turn of the task on the connections to a cluster.
+    #[inline]
+    pub(super) fn turn_ends(&mut self, cx: &mut Context<'_>) {
+        if let State::Many(many) = &mut self.state {
+            many.turn_ends(cx);
+        }
+    }
+
     /// Moves what needs no bytes of the client on the connections to a cluster. `client_reads` says whether the client
     /// accepts what is written to it.
     #[inline]

@@ -19,6 +19,8 @@ type Dial = Pin<Box<dyn Future<Output = Result<Stream, ConnectError>>>>;
 pub(super) struct LegSocket {
     state: State,
     input: Buffer,
+    /// Whether the task is woken when the node sends or closes.
+    is_watched: bool,
 }
 
 #[derive(Default)]
@@ -45,6 +47,11 @@ pub(super) enum Fill {
 }
 
 impl LegSocket {
+    /// Returns whether the task is woken when the node sends or closes.
+    pub(super) const fn is_watched(&self) -> bool {
+        self.is_watched
+    }
+
     /// Starts to connect.
     pub(super) fn dial(
         &mut self,
@@ -52,6 +59,10 @@ impl LegSocket {
         dial: impl Future<Output = Result<Stream, ConnectError>> + 'static,
     ) {
         self.state = State::Dialling(leg, Box::pin(dial));
+    }
+
+    pub(super) const fn is_dialling(&self) -> bool {
+        matches!(self.state, State::Dialling(..))
     }
 
     /// Returns the result of a dial that has ended.
@@ -62,6 +73,7 @@ impl LegSocket {
         let result = match done {
             Ok(stream) => {
                 self.state = State::Open(leg, stream);
+                self.is_watched = false;
                 Ok(())
             }
             Err(error) => {
@@ -115,14 +127,21 @@ impl LegSocket {
             State::Drained(_) => return Fill::Ended,
             State::None | State::Dialling(..) => return Fill::Nothing,
         };
+        self.is_watched = false;
         match stream.poll_readable(cx) {
-            Poll::Pending => return Fill::Nothing,
+            Poll::Pending => {
+                self.is_watched = true;
+                return Fill::Nothing;
+            }
             Poll::Ready(Err(_)) => return Fill::Ended,
             Poll::Ready(Ok(())) => {}
         }
         let Some(room) = self.input.room(total, pool) else { return Fill::NoMemory };
         match stream.poll_read(cx, room) {
-            Poll::Pending => Fill::Nothing,
+            Poll::Pending => {
+                self.is_watched = true;
+                Fill::Nothing
+            }
             Poll::Ready(Ok(0) | Err(_)) => Fill::Ended,
             Poll::Ready(Ok(n)) => {
                 self.input.filled(n);
