@@ -18,6 +18,8 @@ pub(super) fn find<'b>(
     let (first, last, step) = match spec.find {
         // The list may be empty (PFMERGE with only a destination). The server then finds no keys and checks none.
         Find::Range { last: -1, .. } if begin == args.count() => return Ok(()),
+        // The one key that most commands have.
+        Find::Range { last: 0, .. } => return give(args, begin, spec.access, each),
         Find::Range { last, step, limit } => (
             begin,
             range_end(begin, last, limit, args.count()).ok_or(KeysUnknown::Arguments)?,
