@@ -274,21 +274,40 @@ impl Masters {
         eventually_within(UNTIL_REPLICA, "one master has two replicas that are up to date", || {
             // A sentinel that makes a server a replica ends the connections of its clients.
             let info = |server: &Redis| {
-                let mut client = Client::try_unix(&server.socket())?;
-                if let Some(password) = &self.builder.password {
-                    client.send(&format!("AUTH {password}"));
-                    client.try_recv().ok()?;
-                }
+                let mut client = self.try_control(server)?;
                 client.send("INFO replication");
                 client.try_recv().ok().map(|reply| reply.text())
             };
             let info: Vec<String> = self.servers.iter().filter_map(info).collect();
-            let masters = info.iter().filter(|text| text.contains("role:master\r\n")).count();
+            let mut masters =
+                self.servers.iter().zip(&info).filter(|(_, text)| text.contains("role:master\r\n"));
+            let (master, _) = masters.next().filter(|_| info.len() == self.servers.len())?;
             let up = info.iter().filter(|text| text.contains("master_link_status:up")).count();
-            // A master sends nothing to a replica that has loaded its data and has not said so: up to a second.
-            let connected = info.iter().any(|text| text.matches(",state=online,").count() == 2);
-            (masters == 1 && up == usize::from(SERVERS) - 1 && connected).then_some(())
+            let replicas = usize::from(SERVERS) - 1;
+            (masters.next().is_none() && up == replicas && self.streams(master)).then_some(())
         });
+    }
+
+    /// Returns whether both replicas of a master get what is written. A master sends nothing to a replica that has loaded
+    /// its data and has not said so, which takes up to a second; INFO then names it online.
+    fn streams(&self, master: &Redis) -> bool {
+        let streams = |mut client: Client| {
+            client.send("PUBLISH replicas x");
+            client.try_recv().ok()?;
+            client.send("WAIT 2 100");
+            client.try_recv().ok()
+        };
+        self.try_control(master).and_then(streams).is_some_and(|reply| reply.to_string() == ":2")
+    }
+
+    /// Returns a client of a server's unix socket that is logged in. `None`: the server ends its connections now.
+    fn try_control(&self, server: &Redis) -> Option<Client> {
+        let mut client = Client::try_unix(&server.socket())?;
+        if let Some(password) = &self.builder.password {
+            client.send(&format!("AUTH {password}"));
+            client.try_recv().ok()?;
+        }
+        Some(client)
     }
 
     pub fn stop_sentinel(&mut self, index: usize) {
