@@ -7,7 +7,7 @@ mod modes;
 mod refusal;
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use portcullis_acl::ClientAddr;
@@ -35,8 +35,8 @@ use crate::upstream::view::{Place, Sockets};
 /// The time for the proxy to accept, and to answer what it need not ask Redis.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The number of times that a connect is tried again after a reset.
-const RESETS: usize = 5;
+/// The finding about a proxy that ends a connection at once.
+const CLOSED: &str = "the proxy closes the connection without an answer";
 
 /// The client that a listener is tested as.
 #[derive(Debug, Default)]
@@ -154,22 +154,20 @@ impl<'c> ListenerTest<'c> {
         let tcp = Tcp::default();
         let Door { place, tls, announced_by } = door;
         let dial = Dial { tls: *tls, limit: PATIENCE, tcp: &tcp };
-        let (mut stream, mut took) = timed(dial.connect(place)).await;
-        // A proxy that refuses a client by a reset may do so before the connect has returned. Then the local address,
-        // which explains the refusal, is unknown.
-        for _ in 0..RESETS {
-            if !stream.as_ref().is_err_and(ConnectError::is_reset) {
-                break;
-            }
-            (stream, took) = timed(dial.connect(place)).await;
-        }
+        let (stream, took) = timed(dial.connect(place)).await;
         let step = Step::new(StepName::Connect, socket_of(place), took);
         let mut stream = match stream {
             Ok(stream) => stream,
             Err(error) => {
-                report.add(step.with(match announced_by {
-                    Some(listener) => unreachable_announced(listener, error),
-                    None => unreachable(error),
+                // A proxy that refuses a client by a reset may do so before the connect has returned.
+                let is_refused = error.is_reset() && announced_by.is_none();
+                let source = if is_refused { source_towards(place) } else { None };
+                report.add(step.with(match (source, announced_by) {
+                    (source @ Some(_), _) => {
+                        Refusal::of(self.config, self.listener, source, &self.client.options).explain(CLOSED)
+                    }
+                    (None, Some(listener)) => unreachable_announced(listener, error),
+                    (None, None) => unreachable(error),
                 }));
                 return None;
             }
@@ -321,9 +319,7 @@ impl<'c> ListenerTest<'c> {
     /// Explains a connection that failed after it was made.
     fn fault(&self, fault: &Fault, refusal: &Refusal<'_>) -> Trouble {
         match fault {
-            Fault::Tls { alert: false } | Fault::Lost(_) => {
-                refusal.explain("the proxy closes the connection without an answer")
-            }
+            Fault::Tls { alert: false } | Fault::Lost(_) => refusal.explain(CLOSED),
             Fault::Broken { fault, .. } => tls_fault(fault, refusal),
             Fault::Tls { alert: true } => Trouble::failure(
                 "tls",
@@ -349,6 +345,16 @@ impl<'c> ListenerTest<'c> {
             ),
         }
     }
+}
+
+/// Returns the local address of a connection over TCP, which a reset does not leave behind. Nothing is sent.
+fn source_towards(place: &Place) -> Option<SocketAddr> {
+    let Sockets::Tcp(sockets) = &place.sockets else { return None };
+    let to = sockets.first()?;
+    let any: IpAddr = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = UdpSocket::bind((any, 0)).ok()?;
+    socket.connect(to).ok()?;
+    socket.local_addr().ok()
 }
 
 /// Explains a handshake that failed.
