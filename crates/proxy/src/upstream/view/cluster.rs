@@ -56,7 +56,7 @@ impl ClusterView {
         Self { server: Arc::clone(server), ..self }
     }
 
-    /// What the nodes tell about their servers.
+    /// The facts that the nodes tell about their servers.
     pub(crate) const fn server(&self) -> &Arc<ServerFacts> {
         &self.server
     }

@@ -103,7 +103,7 @@ enum Asked {
     Keys,
 }
 
-/// What follows from a reply.
+/// The step after a reply.
 enum Step {
     /// The next question.
     Ask,

@@ -7,7 +7,7 @@ use super::legs::Legs;
 #[derive(Debug, Default)]
 pub(super) struct Written {
     legs: u128,
-    /// Those of them of which no WAIT has asked since.
+    /// The legs among them of which no WAIT has asked since.
     unasked: u128,
     /// Whether the connection of a write is gone of which no WAIT has asked.
     is_lost: bool,

@@ -1,4 +1,4 @@
-//! What the nodes tell about their servers: commands of modules, and whether there are several databases.
+//! Facts that the nodes tell about their servers: commands of modules, and whether there are several databases.
 //!
 //! Each node is asked when it answers for the first time, and then every [`EVERY`]. Only the number of its commands is
 //! asked for as long as it stays the same.
@@ -23,7 +23,7 @@ pub(super) struct FactsOfNodes {
     server: Arc<ServerFacts>,
 }
 
-/// What is known of one node.
+/// The facts known of one node.
 #[derive(Clone, Copy, Debug)]
 struct Known {
     asked_at: Instant,

@@ -66,7 +66,7 @@ impl NoAnswer {
     }
 }
 
-/// What a node tells about its server.
+/// The answer of a node about its server.
 #[derive(Debug)]
 pub(super) struct Told {
     /// The number of its commands.
