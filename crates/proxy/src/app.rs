@@ -1,16 +1,21 @@
 //! Runs the proxy with one configuration: binds all addresses, serves clients, and drains at the end.
 
+#[cfg_attr(windows, path = "app/windows/activation.rs")]
 mod activation;
+#[cfg_attr(windows, path = "app/windows/child.rs")]
 mod child;
 mod draining;
 pub(crate) mod host;
 mod keep;
 mod reports;
 mod rlimit;
+#[cfg_attr(windows, path = "app/windows/service_manager.rs")]
 mod service_manager;
 mod shutdown;
-mod signals;
+#[cfg_attr(windows, path = "app/windows/signals.rs")]
+pub(crate) mod signals;
 mod sockets;
+#[cfg_attr(windows, path = "app/windows/takeover.rs")]
 mod takeover;
 mod threads;
 mod watchdog;

@@ -3,6 +3,7 @@
 mod acceptor;
 mod bound;
 mod headers;
+#[cfg_attr(windows, path = "listener/queue/windows.rs")]
 mod queue;
 
 use std::cell::RefCell;

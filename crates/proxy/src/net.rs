@@ -1,6 +1,7 @@
 //! Sockets, buffers, and the transfer of bytes between them.
 
 pub(crate) mod buffer;
+#[cfg(unix)]
 pub(crate) mod descriptors;
 pub(crate) mod held;
 pub(crate) mod lookup;

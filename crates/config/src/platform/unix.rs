@@ -10,6 +10,12 @@ use rustix::fs::OFlags;
 
 use super::FileId;
 
+/// Whether the proxy listens and connects on unix sockets.
+pub(crate) const HAS_UNIX_SOCKETS: bool = true;
+
+/// Whether another process can send signals to the proxy.
+pub(crate) const HAS_SIGNALS: bool = true;
+
 /// The remedy for a file of secrets that every local user can read.
 pub(crate) const OPEN_TO_ALL_HINT: &str =
     "run chmod 640, and set the file's group to the one that runs portcullis";

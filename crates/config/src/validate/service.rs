@@ -15,7 +15,7 @@ use crate::model::{
     Admin, Audit, AuditPath, CommandAudit, KeyForm, Log, LogFormat, LogLevel, Observe, Overflow, Reload,
     SyslogServer, Takeover,
 };
-use crate::platform::id_at;
+use crate::platform::{HAS_SIGNALS, HAS_UNIX_SOCKETS, id_at};
 use crate::problem::Problems;
 use crate::raw::Node;
 use crate::scope::Scope;
@@ -120,6 +120,11 @@ fn audit_path(node: &Node, scope: &mut Scope) -> Option<AuditPath> {
     let server = match (path, path.strip_prefix("syslog:")) {
         ("stdout", _) => return Some(AuditPath::Stdout),
         ("stderr", _) => return Some(AuditPath::Stderr),
+        ("syslog", _) if !HAS_UNIX_SOCKETS => {
+            let hint = "write syslog:HOST:PORT for a server over TCP, or the path of a file";
+            scope.problems.error(&node.place, "Windows has no syslog server of its own", hint);
+            return None;
+        }
         ("syslog", _) => SyslogServer::Socket(SyslogServer::LOCAL.into()),
         (file, None) => return Some(AuditPath::File(scope.base.join(file))),
         (_, Some(socket)) if socket.starts_with('/') => match socket::unix(socket, &scope.base) {
@@ -217,18 +222,31 @@ fn log(node: Option<&Node>, problems: &mut Problems) -> Option<Log> {
 }
 
 fn reload(node: Option<&Node>, problems: &mut Problems) -> Option<Reload> {
-    match node {
-        Some(node) => {
-            value::word(node, "reload", &[("watch", Reload::Watch), ("signal", Reload::Signal)], problems)
-        }
-        None => Some(Reload::Watch),
+    let Some(node) = node else { return Some(Reload::Watch) };
+    let words = [("watch", Reload::Watch), ("signal", Reload::Signal)];
+    let reload = value::word(node, "reload", &words, problems)?;
+    if reload == Reload::Signal && !HAS_SIGNALS {
+        let hint = "write reload: watch; the admin endpoint reloads as well";
+        problems.error(&node.place, "Windows has no signal that reloads", hint);
+        return None;
     }
+    Some(reload)
 }
 
 fn takeover(node: Option<&Node>, scope: &mut Scope) -> Option<Takeover> {
     let Some(node) = node else { return Some(Takeover::Standard) };
     if value::is_off(node) {
         return Some(Takeover::Off);
+    }
+    if !HAS_UNIX_SOCKETS {
+        let hint =
+            "remove it, or write takeover: off; on Windows a new process starts when the old one has stopped";
+        scope.problems.error(
+            &node.place,
+            "takeover needs unix sockets, which the proxy does not have on Windows",
+            hint,
+        );
+        return None;
     }
     let text = value::text(node, "takeover", &mut scope.problems)?;
     let path = text.strip_prefix("unix:").unwrap_or(text);

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::address::{Address, UnixSocket};
 use crate::message::{Masked, Message, message};
+use crate::platform::HAS_UNIX_SOCKETS;
 
 /// `sun_path` of Linux without its closing NUL.
 const LONGEST_SOCKET_PATH: usize = 107;
@@ -72,6 +73,12 @@ pub(crate) fn remote(text: &str, base: &Path) -> Result<Address, (Message, Messa
 
 /// Reads the path of a socket file; `Err` is message and hint.
 pub(crate) fn unix(path: &str, base: &Path) -> Result<PathBuf, (Message, Message)> {
+    if !HAS_UNIX_SOCKETS {
+        return Err((
+            "the proxy has no unix sockets on Windows".into(),
+            "write a TCP address, such as 127.0.0.1:6379".into(),
+        ));
+    }
     if path.is_empty() || path.contains('\0') || path.ends_with('/') {
         return Err((
             message!("'unix:{}' is not a valid socket path", Masked::path(Path::new(path))),

@@ -8,7 +8,8 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use portcullis_config::Input;
 use portcullis_import::{Format, Imported, MAX_BYTES, import, shown};
 
-use super::say;
+use super::{BAD_USAGE, say};
+use crate::platform::portproxy_rules;
 
 /// Convert the configuration of another program.
 ///
@@ -19,24 +20,35 @@ pub struct ImportArgs {
     /// Program that the file is from, or kind of list
     #[arg(value_parser = formats())]
     format: Format,
-    /// The file, or - for standard input
-    file: PathBuf,
+    /// The file, or - for standard input; on Windows, netsh without a file reads the rules of this machine
+    file: Option<PathBuf>,
 }
 
 /// Prints the configuration to standard output and the omitted lines to standard error. Exit 0 when there is a
 /// configuration; 1 when nothing could be imported, or the file cannot be read.
 pub fn run(args: &ImportArgs) -> ExitCode {
-    let bytes = match read(&args.file) {
+    let (file, read) = match &args.file {
+        Some(file) => (file.as_path(), read(file)),
+        None if args.format == Format::Netsh => (Path::new("netsh"), portproxy_rules()),
+        None => {
+            say(format_args!(
+                "FILE is missing: name the file of {}, or - for standard input",
+                args.format.name()
+            ));
+            return ExitCode::from(BAD_USAGE);
+        }
+    };
+    let bytes = match read {
         Ok(bytes) => bytes,
         Err(error) => {
-            say(format_args!("cannot read {}: {error}", shown(&args.file.display().to_string())));
+            say(format_args!("cannot read {}: {error}", shown(&file.display().to_string())));
             return ExitCode::FAILURE;
         }
     };
-    let Imported { yaml, notes } = import(args.format, &bytes, &args.file);
+    let Imported { yaml, notes } = import(args.format, &bytes, file);
     let _ = io::stderr().lock().write_all(notes.as_bytes());
     let Some(yaml) = yaml else {
-        say(format_args!("nothing in {} could be imported", shown(&args.file.display().to_string())));
+        say(format_args!("nothing in {} could be imported", shown(&file.display().to_string())));
         return ExitCode::FAILURE;
     };
     let mut stdout = io::stdout().lock();

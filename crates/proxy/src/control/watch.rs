@@ -1,7 +1,9 @@
 //! Noticing that a file of the config has changed: the system tells, and in case it does not (a symlink swapped above the
 //! file, a network file system) each file is looked at every second.
 
+#[cfg(unix)]
 mod events;
+#[cfg_attr(windows, path = "watch/writers/windows.rs")]
 mod writers;
 
 use std::collections::{HashMap, HashSet};

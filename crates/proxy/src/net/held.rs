@@ -4,6 +4,7 @@
 //! The proxy binds a name in the abstract namespace of unix sockets for each address. Ports and these names belong to
 //! the same network namespace, and the kernel removes both when the process ends. No program can connect to a name.
 
+#[cfg_attr(windows, path = "held/name/windows.rs")]
 mod name;
 
 use std::collections::{HashMap, HashSet};

@@ -1,5 +1,6 @@
 //! Sockets that are not registered with a runtime, and their options.
 
+#[cfg_attr(windows, path = "socket/file/windows.rs")]
 mod file;
 
 use std::io;
@@ -16,6 +17,9 @@ use crate::platform::{self, BlockingUnixStream};
 /// The number of connections that may wait to be accepted, as in Redis (`tcp-backlog`). The kernel's `somaxconn`
 /// limits it.
 const BACKLOG: i32 = 511;
+
+/// The keepalive probes without an answer after which a connection is lost, as in Redis.
+const PROBES: u32 = 3;
 
 /// A connected, non-blocking socket that is not registered with a runtime.
 #[derive(Debug)]
@@ -90,10 +94,10 @@ pub(crate) fn bind_tcp(addr: SocketAddr, v6only: bool, tcp: &Tcp) -> io::Result<
 pub(crate) fn set_options(socket: &SockRef<'_>, tcp: &Tcp) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     if let Some(idle) = tcp.keepalive() {
-        // As in Redis: three probes, and an interval of a third of the idle time.
+        // As in Redis: the interval is a third of the idle time.
         let interval = Duration::from_secs((idle.as_secs() / 3).max(1));
-        let keepalive = socket2::TcpKeepalive::new().with_time(idle).with_interval(interval).with_retries(3);
-        socket.set_tcp_keepalive(&keepalive)?;
+        let keepalive = socket2::TcpKeepalive::new().with_time(idle).with_interval(interval);
+        socket.set_tcp_keepalive(&platform::with_probes(keepalive, PROBES))?;
     } else {
         // The option may have been set before, on a socket that listens already.
         socket.set_keepalive(false)?;

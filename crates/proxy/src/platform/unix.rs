@@ -12,7 +12,7 @@ use rustix::process::{
     DumpableBehavior, Resource, Rlimit, getrlimit, getuid, set_dumpable_behavior, setrlimit,
 };
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
-use socket2::SockRef;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::Interest;
 
 pub(crate) use std::os::fd::OwnedFd as Descriptor;
@@ -118,6 +118,17 @@ pub(crate) fn peer_user(stream: &UnixStream) -> Option<u32> {
     stream.peer_cred().ok().map(|peer| peer.uid())
 }
 
+/// Reports that the rules of `netsh interface portproxy` are on Windows.
+///
+/// # Errors
+/// Always.
+pub(crate) fn portproxy_rules() -> io::Result<Vec<u8>> {
+    Err(io::Error::new(
+        io::ErrorKind::Unsupported,
+        "only Windows has these rules; there run 'netsh interface portproxy dump > portproxy.txt', and name that file",
+    ))
+}
+
 /// Returns the name of this machine.
 pub(crate) fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
@@ -181,6 +192,11 @@ pub(crate) const PORT_HINT: &str = "ports below 1024 need CAP_NET_BIND_SERVICE";
 /// The system refuses.
 pub(crate) fn reuse_address(socket: &socket2::Socket) -> io::Result<()> {
     socket.set_reuse_address(true)
+}
+
+/// Sets the number of probes without an answer after which a connection is lost.
+pub(crate) const fn with_probes(keepalive: TcpKeepalive, probes: u32) -> TcpKeepalive {
+    keepalive.with_retries(probes)
 }
 
 /// Sets the longest time without an acknowledgement (`TCP_USER_TIMEOUT`).
