@@ -18,6 +18,7 @@ pub mod ready;
 mod resolve;
 pub mod run;
 pub mod schema;
+pub mod service;
 mod shown;
 pub mod sources;
 pub mod status;
@@ -109,6 +110,8 @@ enum Command {
     Import(import::ImportArgs),
     /// Print the allowlist of listeners as rules for the kernel or for a cloud
     Export(export::ExportArgs),
+    /// Install, start and stop the proxy as a service of Windows
+    Service(service::ServiceArgs),
     /// Print the SHA-256 digest of a password
     ///
     /// The password is read from the terminal without echo, or from standard input. It is never an argument, which other
@@ -162,6 +165,7 @@ fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Groups(args) => groups::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Export(args) => export::run(&args),
+        Command::Service(args) => service::run(&args),
         Command::HashPassword(args) => hash_password::run(&args),
         Command::Schema(args) => schema::run(&args),
         Command::Completions(args) => completions::run(&args),

@@ -35,7 +35,7 @@ use tracing_subscriber::{Layer, reload};
 pub(crate) use self::escape::Escaped;
 use self::escape::Form;
 pub(crate) use self::key::shown_key;
-use self::terminal::ForTerminal;
+pub(crate) use self::terminal::ForTerminal;
 pub(crate) use self::throttle::LogThrottle;
 pub(crate) use self::timestamp::Timestamp;
 
@@ -67,11 +67,23 @@ pub(crate) enum LogError {
 /// # Errors
 /// It was started before.
 pub(crate) fn start(settings: &Log) -> Result<Guard, LogError> {
-    let (lines, guard) = queue(Lossy(io::stderr()));
+    start_with(settings, io::stderr(), ForTerminal::detect())
+}
+
+/// Starts the log, which goes into `out`, with a form for terminals if `out` is one.
+///
+/// # Errors
+/// It was started before.
+pub(crate) fn start_with(
+    settings: &Log,
+    out: impl Write + Send + 'static,
+    form: Option<ForTerminal>,
+) -> Result<Guard, LogError> {
+    let (lines, guard) = queue(Lossy(out));
     let _ = DROPPED.set(lines.error_counter());
     let (text, text_level) = reload::Layer::new(level_of(settings, LogFormat::Text));
     let (json, json_level) = reload::Layer::new(level_of(settings, LogFormat::Json));
-    let text = match ForTerminal::detect() {
+    let text = match form {
         Some(form) => terminal_layer(lines.clone(), form, text),
         None => text_layer(lines.clone(), text),
     };

@@ -1,15 +1,16 @@
 //! `portcullis run`: the proxy itself.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use portcullis_config::{
-    Config, ConfigFile, Document, LoadOptions, Loaded, Origin, Problem, Reading, read, read_document,
+    Config, ConfigFile, Document, LoadOptions, Loaded, Log, Origin, Problem, Reading, read, read_document,
 };
 
 use crate::app::RunOptions;
+use crate::log::{Guard, LogError};
 use crate::{app, log};
 
 use super::check::report;
@@ -57,14 +58,24 @@ pub fn run(args: &RunArgs) -> ExitCode {
             return ExitCode::from(BAD_CONFIG);
         }
     };
-    let Reading { result, sources, .. } = read(&path, &LoadOptions::new());
+    let options = RunOptions { takeover: args.takeover, is_child: args.child };
+    run_file(&path, options, log::start, |problems| {
+        let _ = report(&mut io::stderr().lock(), problems);
+    })
+}
+
+/// Runs with a configuration file. `start_log` starts the log; `tell` gets the problems of a file that is not valid.
+pub(super) fn run_file(
+    path: &Path,
+    options: RunOptions,
+    start_log: impl FnOnce(&Log) -> Result<Guard, LogError>,
+    tell: impl FnOnce(&[Problem]),
+) -> ExitCode {
+    let Reading { result, sources, .. } = read(path, &LoadOptions::new());
     match result {
-        Ok(loaded) => {
-            let options = RunOptions { takeover: args.takeover, is_child: args.child };
-            run_loaded(loaded, sources, options)
-        }
+        Ok(loaded) => run_loaded(loaded, sources, options, start_log),
         Err(problems) => {
-            let _ = report(&mut io::stderr().lock(), &problems);
+            tell(&problems);
             ExitCode::from(BAD_CONFIG)
         }
     }
@@ -109,7 +120,7 @@ fn run_forward(args: &RunArgs) -> ExitCode {
         }
         Ok(loaded) => {
             let options = RunOptions { takeover: false, is_child: args.child };
-            run_loaded(loaded, sources, options)
+            run_loaded(loaded, sources, options, log::start)
         }
         Err(problems) => {
             let _ = report(&mut io::stderr().lock(), &problems);
@@ -140,10 +151,15 @@ fn forward(args: &RunArgs) -> Result<Document, BadForward> {
     Ok(forward.document(Comments::Without)?)
 }
 
-fn run_loaded(loaded: Loaded, sources: Vec<ConfigFile>, options: RunOptions) -> ExitCode {
+fn run_loaded(
+    loaded: Loaded,
+    sources: Vec<ConfigFile>,
+    options: RunOptions,
+    start_log: impl FnOnce(&Log) -> Result<Guard, LogError>,
+) -> ExitCode {
     let Loaded { config, warnings } = loaded;
     // Held to the end: dropping it writes what is still queued.
-    let _log = match log::start(config.log()) {
+    let _log = match start_log(config.log()) {
         Ok(guard) => guard,
         Err(error) => {
             say(format_args!("{error}"));

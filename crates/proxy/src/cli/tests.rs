@@ -5,7 +5,7 @@ fn the_definition_is_sound() {
     Cli::command().debug_assert();
 }
 
-const OFFERED: [&str; 18] = [
+const OFFERED: [&str; 19] = [
     "init",
     "run",
     "check",
@@ -19,6 +19,7 @@ const OFFERED: [&str; 18] = [
     "groups",
     "import",
     "export",
+    "service",
     "hash-password",
     "schema",
     "completions",

@@ -15,7 +15,7 @@ use super::escape::{Escaped, Form};
 
 /// The form of lines on a terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct ForTerminal {
+pub(crate) struct ForTerminal {
     colours: bool,
 }
 
