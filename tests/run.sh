@@ -192,6 +192,9 @@ with_debug_build() {
     PORTCULLIS_BIN=$target/debug/portcullis "$@"
 }
 
+# The program for Windows under wine; NOT CHECKED where its compilers cannot be had. The first build takes minutes.
+step_windows() { tests/windows.sh; }
+
 # The unit under a real systemd; NOT CHECKED where no machine can be booted.
 step_systemd() { with_debug_build tests/systemd.sh; }
 
