@@ -44,7 +44,7 @@ users:
   app: {{password: {{file: password}}}}
 upstreams:
   main: {{address: "localhost:{redis}"}}
-  broken: {{address: "127.0.0.1:{nothing}"}}
+  broken: {{address: "127.0.0.1:{nothing}", failover_wait: off}}
   sharded: {{cluster: {{nodes: ["127.0.0.1:{node0}", "127.0.0.1:{node1}"]}}}}
   watched: {{sentinel: {{master: mymaster, nodes: ["127.0.0.1:{sentinel}"]}}}}
 groups:
@@ -135,7 +135,8 @@ def load(ports, cluster, over):
         if turn % 10 == 0:
             cluster.move_slot()
         sharded.call(f"GET {Cluster.MOVED_KEY}")
-        # The address is not in the list, the password is wrong, and the server does not run.
+        # The address is not in the list, the password is wrong, and the server does not run. None of them waits, so that
+        # slots move often enough for a rate.
         for port, source, line in (("public", "127.0.0.7", "PING"), ("logins", "127.0.0.1", f"AUTH app wrong{turn}"),
                                    ("broken", "127.0.0.1", "PING")):
             try:
