@@ -1,6 +1,7 @@
 //! The audit trail: logins, commands, changes by operators, and syslog.
 
 use std::fs;
+use std::io::Read;
 use std::net::TcpListener;
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
@@ -300,4 +301,45 @@ fn a_log_server_that_reads_nothing_delays_no_client() {
     client.assert_reply("PING", "+PONG");
     let mut other = Client::tcp(gate.address());
     other.assert_reply("PING", "+PONG");
+}
+
+/// The connection breaks while lines are written to it, and nothing listens any more.
+#[test]
+fn a_log_server_that_breaks_the_connection_delays_no_client() {
+    let redis = Redis::plain();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let to = listener.local_addr().expect("a port");
+    let gate = Gate::before(&redis)
+        .top(&format!("audit: {{path: 'syslog:{to}', commands: all, keys: plain}}"))
+        .start();
+    let mut client = gate.connect();
+    client.assert_reply("PING", "+PONG");
+    let (stream, _) = listener.accept().expect("the gate connects");
+    // Lines that nobody has read are lost with a reset.
+    client.assert_reply("GET k", "nil");
+    eventually("a line waits", || stream.peek(&mut [0; 1]).is_ok_and(|n| n > 0).then_some(()));
+    drop((stream, listener));
+    let pipeline = command("GET k").repeat(2000);
+    eventually("lines are dropped", || {
+        client.hold(&pipeline);
+        client.send("PING");
+        skip(&mut client, 2001);
+        (gate.metric("log_lines_dropped_total", &[]) > 0.0).then_some(())
+    });
+    gate.assert_log("cannot write to audit output");
+    let listener = TcpListener::bind(to).expect("the port is free");
+    listener.set_nonblocking(true).expect("a socket");
+    let (mut stream, _) = eventually("the gate connects again", || {
+        client.assert_reply("GET again", "nil");
+        listener.accept().ok()
+    });
+    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a socket");
+    let mut seen = Vec::new();
+    eventually("a later line arrives", || {
+        let mut bytes = [0; 4096];
+        let n = stream.read(&mut bytes).ok()?;
+        seen.extend_from_slice(bytes.get(..n)?);
+        String::from_utf8_lossy(&seen).contains("\"again\"").then_some(())
+    });
+    gate.assert_log("works again");
 }

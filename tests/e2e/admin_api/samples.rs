@@ -1,7 +1,7 @@
 //! `/api/slowlog`, `/api/bigkeys` and `/api/hotkeys`: commands that stand out, and what they never show.
 
 use e2e::client::command;
-use e2e::eventually;
+use e2e::{Client, eventually};
 
 use super::*;
 
@@ -55,6 +55,37 @@ fn slow_commands_are_shown_with_their_key_in_the_form_of_the_configuration() {
             _ => assert_eq!(key, shown, "{sample}"),
         }
     }
+}
+
+/// Both lists have room for 128 commands.
+#[test]
+fn two_hundred_slow_requests_fill_the_lists_and_delay_no_client() {
+    const CLIENTS: usize = 200;
+    let redis = Redis::plain();
+    let gate = observed(&redis, "{slow: 10ms, keys: plain}");
+    let mut clients: Vec<_> = (0..CLIENTS).map(|_| gate.connect()).collect();
+    clients.iter_mut().for_each(|client| client.assert_reply("PING", "+PONG"));
+    let mut direct = Client::tcp(redis.address());
+    direct.assert_reply("CLIENT PAUSE 60000 WRITE", "+OK");
+    for (n, client) in clients.iter_mut().enumerate() {
+        client.send(&format!("SET late:{n} v"));
+    }
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    direct.assert_reply("CLIENT UNPAUSE", "+OK");
+    clients.iter_mut().for_each(|client| client.assert_recv("+OK"));
+    let found = eventually("the lists are full", || {
+        let found = shown(&gate, "/api/slowlog");
+        (found["newest"].as_array()?.len() == 128).then_some(found)
+    });
+    let seconds = |list: &str| -> Vec<f64> {
+        let samples = found[list].as_array().expect("a list").iter();
+        samples.map(|sample| sample["seconds"].as_f64().expect("a time")).collect()
+    };
+    let (newest, slowest) = (seconds("newest"), seconds("slowest"));
+    assert_eq!((newest.len(), slowest.len()), (128, 128), "{found}");
+    assert!(slowest.is_sorted_by(|a, b| a >= b) && slowest[127] >= newest[127].min(newest[0]), "{found}");
+    assert_eq!(found.to_string().matches("\"late:").count(), 256, "{found}");
+    clients.iter_mut().for_each(|client| client.assert_reply("PING", "+PONG"));
 }
 
 #[test]
