@@ -136,7 +136,7 @@ fn the_live_view_follows_the_proxy_and_restores_the_terminal() {
         terminal.assert_shows(part);
     }
     gate.process().kill();
-    terminal.assert_shows("offline:");
+    terminal.assert_shows("offline, trying again:");
     terminal.type_text("q");
     eventually("the view ends", || terminal.ended());
     assert!(terminal.screen().contains("\x1b[?1049l"), "the terminal is restored: {:?}", terminal.screen());

@@ -107,23 +107,25 @@ impl Picture {
         }
     }
 
-    /// Returns the upstreams.
+    /// Returns the upstreams. Failovers have a column where one of them has sentinels or is a cluster.
     pub(super) fn upstreams(&self) -> Section {
+        let upstreams = items(&self.sample, "upstreams");
+        let may_move = upstreams.iter().any(|facts| facts["failovers"].is_u64());
         let row = |facts: &Value| {
             let errors = total(facts, "errors").to_string();
-            vec![
+            let mut row = vec![
                 cell(facts, "name"),
                 upstream_state(facts),
                 moment(&facts["since"]),
                 connections(facts),
                 errors,
-            ]
+            ];
+            row.extend(may_move.then(|| cell(facts, "failovers")));
+            row
         };
-        Section {
-            title: "Upstreams".to_owned(),
-            head: vec!["NAME", "STATE", "SINCE", "CONNECTIONS", "ERRORS"],
-            rows: items(&self.sample, "upstreams").iter().map(row).collect(),
-        }
+        let mut head = vec!["NAME", "STATE", "SINCE", "CONNECTIONS", "ERRORS"];
+        head.extend(may_move.then_some("FAILOVERS"));
+        Section { title: "Upstreams".to_owned(), head, rows: upstreams.iter().map(row).collect() }
     }
 
     /// Returns the sources that were refused last.
@@ -218,7 +220,19 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part}\n{text}");
         }
-        assert!(!text.contains("Refused sources"), "{text}");
+        assert!(!text.contains("Refused sources") && !text.contains("FAILOVERS"), "{text}");
+    }
+
+    #[test]
+    fn failovers_are_shown_where_masters_move() {
+        let mut picture = picture();
+        picture.set_sample(json!({"upstreams": [
+            {"name": "main", "up": true, "failovers": 3}, {"name": "plain", "up": true, "failovers": null},
+        ]}));
+        let shown = picture.upstreams();
+        assert_eq!(shown.head.last(), Some(&"FAILOVERS"));
+        let last: Vec<_> = shown.rows.iter().map(|row| row.last().map(String::as_str)).collect();
+        assert_eq!(last, [Some("3"), Some("-")]);
     }
 
     #[test]

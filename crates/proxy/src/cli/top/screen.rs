@@ -20,6 +20,9 @@ const PATIENCE: Duration = Duration::from_millis(100);
 /// The lines of a table besides its rows: the title and the head.
 const FRAME: usize = 2;
 
+/// The columns of the terminal between two columns of a table.
+const SPACING: u16 = 2;
+
 /// The rows by which a page key scrolls.
 const PAGE: usize = 10;
 
@@ -108,7 +111,7 @@ impl Screen {
 
     fn foot(&self) -> Line<'static> {
         match self.picture.offline() {
-            Some(why) => Line::styled(format!("offline: {why}; trying again"), alarm()),
+            Some(why) => Line::styled(format!("offline, trying again: {why}"), alarm()),
             None => Line::styled(
                 "q quit   arrows and page keys scroll the clients",
                 Style::new().add_modifier(Modifier::DIM),
@@ -125,21 +128,33 @@ enum Pressed {
 }
 
 fn draw_table(frame: &mut Frame<'_>, section: &Section, top: usize, area: Rect) {
-    let widths = section
-        .widths()
-        .into_iter()
-        .map(|width| Constraint::Length(u16::try_from(width).unwrap_or(u16::MAX)));
+    let shown = columns_that_fit(&section.widths(), usize::from(area.width));
+    let widths = shown.iter().map(|(_, width)| Constraint::Length(u16::try_from(*width).unwrap_or(u16::MAX)));
     let row = |cells: &Vec<String>| {
-        let row = Row::new(cells.clone());
+        let row = Row::new(shown.iter().filter_map(|(column, _)| cells.get(*column)).cloned());
         // The state of an upstream.
         if cells.get(1).is_some_and(|cell| cell.starts_with("down")) { row.style(alarm()) } else { row }
     };
     let rows = section.rows.iter().skip(top).map(row);
     let title = Line::styled(format!("{} ", section.title), Style::new().add_modifier(Modifier::BOLD));
-    let head = Row::new(section.head.clone()).style(Style::new().add_modifier(Modifier::DIM));
+    let head = shown.iter().filter_map(|(column, _)| section.head.get(*column)).copied();
+    let head = Row::new(head).style(Style::new().add_modifier(Modifier::DIM));
     let block = Block::new().borders(Borders::TOP).title(title);
-    let table = Table::new(rows, widths).column_spacing(2).header(head).block(block);
+    let table = Table::new(rows, widths).column_spacing(SPACING).header(head).block(block);
     frame.render_widget(table, area);
+}
+
+/// Returns the columns that fit a terminal, with their widths. The others are left out: half of a number would be
+/// another number. The first column names the row, and is always there.
+fn columns_that_fit(widths: &[usize], room: usize) -> Vec<(usize, usize)> {
+    let mut used = 0;
+    let fits = |(column, width): &(usize, usize)| {
+        let needed = if *column == 0 { *width } else { width + usize::from(SPACING) };
+        let fits = *column == 0 || used + needed <= room;
+        used += if fits { needed } else { 0 };
+        fits
+    };
+    widths.iter().copied().enumerate().filter(fits).collect()
 }
 
 /// The style of what needs attention. It is bold too, because a terminal may have no colours.
@@ -186,12 +201,27 @@ mod tests {
     }
 
     #[test]
+    fn a_narrow_terminal_shows_whole_columns() {
+        let widths = [6, 7, 10, 8];
+        for (room, columns) in
+            [(3, vec![0]), (15, vec![0, 1]), (24, vec![0, 1]), (25, vec![0, 1, 3]), (37, vec![0, 1, 2, 3])]
+        {
+            let shown: Vec<usize> =
+                columns_that_fit(&widths, room).into_iter().map(|(column, _)| column).collect();
+            assert_eq!(shown, columns, "{room}");
+        }
+        let shown = drawn(&screen(), 40, 24);
+        for part in ["down (refused)", "P99", "192.0.2.12:1"] {
+            assert!(shown.contains(part), "{part}\n{shown}");
+        }
+        assert!(!shown.contains("DENIED"), "{shown}");
+    }
+
+    #[test]
     fn a_proxy_that_is_away_is_named_and_a_tiny_terminal_is_no_fault() {
         let mut screen = screen();
         screen.picture.apply(Update::Offline("no proxy answers on 127.0.0.1:9377".to_owned()));
-        assert!(
-            drawn(&screen, 100, 24).contains("offline: no proxy answers on 127.0.0.1:9377; trying again")
-        );
+        assert!(drawn(&screen, 80, 24).contains("offline, trying again: no proxy answers on 127.0.0.1:9377"));
         for (width, height) in [(1, 1), (10, 3), (20, 5)] {
             drawn(&screen, width, height);
         }
