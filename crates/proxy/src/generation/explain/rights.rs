@@ -87,6 +87,9 @@ pub(super) struct Rights {
     command: Option<CommandRights>,
 }
 
+/// The side that decides about a client that has not logged in.
+const BY_LOGIN: &str = "login";
+
 #[derive(Clone, Debug)]
 struct UserRights {
     name: String,
@@ -138,17 +141,18 @@ impl Rights {
             && self.command.as_ref().is_none_or(|command| command.allowed)
     }
 
-    /// Returns the decisions as lines of text.
+    /// Returns the decisions as lines of text, for the command line.
     pub(super) fn lines(&self, listener: &str) -> impl Iterator<Item = String> {
         let word = |allowed| if allowed { "allowed" } else { "refused" };
         let user = self.user.as_ref().map(|user| {
             format!("{listener}: user {} {}: {}", user.name.escape_debug(), word(user.allowed), user.why)
         });
         let command = self.command.as_ref().map(|command| {
+            let advice = if command.by == [BY_LOGIN] { "; name the user with --user" } else { "" };
             let reply = command.reply.as_ref().map(|reply| format!(", reply: {reply}"));
             let unknown = command.unknown.as_ref().map(|unknown| format!("; {unknown}"));
             format!(
-                "{listener}: {} {}: {}{}{}",
+                "{listener}: {} {}: {}{advice}{}{}",
                 command.line.escape_debug(),
                 word(command.allowed),
                 command.why,
@@ -255,8 +259,8 @@ fn command_rights(
     };
     let before_login = matches!(known, id::AUTH | id::HELLO | id::RESET | id::QUIT);
     if listener.auth() == Auth::Users && user.is_none() && !before_login {
-        let why = "the client must log in first; name the user with --user".to_owned();
-        return answer(false, why, vec!["login"], Some(line_of(reply::NOAUTH)));
+        let why = "the client must log in first, and the question names no user".to_owned();
+        return answer(false, why, vec![BY_LOGIN], Some(line_of(reply::NOAUTH)));
     }
     let args = Frame::new(&command.frame, command.arguments);
     let of_user = user.and_then(|name| config.users().iter().find(|user| user.name() == name));

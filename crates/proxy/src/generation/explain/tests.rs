@@ -364,6 +364,18 @@ fn who_refuses_a_command_is_named() {
     }
 }
 
+/// The page and the API show the reason too, and have no options.
+#[test]
+fn only_the_text_advises_an_option() {
+    let (text, json) = rights("127.0.0.1", None, Some("GET report:1"));
+    let why = "the client must log in first, and the question names no user";
+    assert!(
+        text.contains(&format!("GET report:1 refused: {why}; name the user with --user, reply: ")),
+        "{text}"
+    );
+    assert_eq!(json["listeners"][0]["command"]["reason"], why);
+}
+
 #[test]
 fn the_rule_that_refuses_a_command_is_named() {
     let reason = |user, command| {
