@@ -10,6 +10,7 @@ import { createServer, connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { chromium } from "playwright-core";
+import { tabTo, worksByKeyboard } from "./page-keyboard.mjs";
 
 const [GATE, REDIS, CHROMIUM] = process.argv.slice(2);
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
@@ -132,7 +133,7 @@ async function openPage(browser, options) {
   page.on("pageerror", (error) => errors.push(`script: ${error}`));
   page.on("console", (line) => {
     // A refused login and a restart are part of the test; the browser logs each as an error.
-    const expected = /Failed to load resource|favicon/;
+    const expected = /Failed to load resource/;
     if (line.type() === "error" && !expected.test(line.text())) errors.push(`console: ${line.text()}`);
   });
   page.on("request", (request) => {
@@ -408,6 +409,57 @@ async function isAccessible(browser) {
   }
 }
 
+/** What the page shows while it has nothing, gets nothing, or gets an error; and that each of these states ends. */
+async function showsItsStates(browser, gate) {
+  const pages = [];
+  const picture = async (state) => {
+    if (!process.env.PAGE_SCREENSHOTS) return;
+    for (const [page, name] of pages) await page.screenshot({ path: join(process.env.PAGE_SCREENSHOTS, `state-${state}-${name}.png`) });
+  };
+  const all = (work) => Promise.all(pages.map(([page]) => work(page)));
+  for (const [name, viewport] of [["desktop", DESKTOP], ["phone", PHONE]]) {
+    for (const colorScheme of ["light", "dark"]) {
+      pages.push([await openPage(browser, { viewport, colorScheme, reducedMotion: "reduce" }), `${name}-${colorScheme}`]);
+    }
+  }
+  await all(async (page) => {
+    await page.goto(`${ADMIN}/`);
+    await logIn(page);
+    await view(page, "clients");
+    await has(page, "#client-list", "No client is connected.");
+  });
+  await picture("empty");
+  await all(async (page) => {
+    await page.route("**/api/**", () => {});
+    await page.goto(`${ADMIN}/?loading#overview`);
+    await has(page, "#tiles", "Loading");
+    await has(page, "#live", "Loading");
+  });
+  await picture("loading");
+  await all(async (page) => {
+    await page.unrouteAll({ behavior: "ignoreErrors" });
+    const broken = { status: 500, contentType: "application/json", body: '{"error": "internal", "message": "The list could not be made."}' };
+    await page.route("**/api/clients**", (route) => route.fulfill(broken));
+    await page.goto(`${ADMIN}/?error#clients`);
+    await has(page, "#client-list", "The list could not be made.");
+  });
+  await picture("error");
+  await all(async (page) => {
+    await page.unrouteAll();
+    await tabTo(page, "#client-list button[data-key=retry]");
+    await page.keyboard.press("Enter");
+    await has(page, "#client-list", "No client is connected.");
+    await view(page, "overview");
+  });
+  await stop(gate);
+  await all((page) => has(page, "#live", "offline"));
+  await picture("offline");
+  const next = await startGate(true);
+  await all(logIn);
+  for (const [page] of pages) await page.context().close();
+  return next;
+}
+
 async function main() {
   start(REDIS, ["--port", String(ports.redis), "--bind", "127.0.0.1", "--dir", directory, "--save", ""]);
   const browser = await chromium.launch({ executablePath: CHROMIUM, args: ["--no-sandbox"] });
@@ -435,6 +487,8 @@ async function main() {
     await part("stays usable with 10,000 clients", () => staysUsable(page));
     gate = await part("survives a restart", () => survivesARestart(page, gate));
     assert.equal(await page.evaluate(() => globalThis.hacked), undefined, "no text became a script");
+    await part("works by keyboard", () => worksByKeyboard({ ADMIN, TOKEN, DESKTOP, PHONE, ports, file, client, openPage, has, eventually }, browser));
+    gate = await part("shows that it is empty, loading, offline or in error", () => showsItsStates(browser, gate));
     await part("is accessible, light and dark, on a desktop and a phone", () => isAccessible(browser));
     const foreign = errors.filter((error) => !error.includes("http://localhost:"));
     assert.deepEqual(foreign, [], "the browser reports no error");

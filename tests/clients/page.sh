@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The status page in a real browser: page.mjs drives Debian's Chromium with playwright-core, and axe-core looks for
-# faults that keep people with disabilities out. About a minute; downloads are kept in target/clients.
+# faults that keep people with disabilities out. One to two minutes; downloads are kept in target/clients.
 #
 #   tests/clients/page.sh                      all of it
 #   tests/clients/page.sh fetch                only the downloads
@@ -38,5 +38,5 @@ if [ -z "$gate" ]; then
     cargo build --quiet --locked --manifest-path "$top/Cargo.toml" -p portcullis
     gate=${CARGO_TARGET_DIR:-$top/target}/debug/portcullis
 fi
-cp "$top/tests/clients/page.mjs" "$work/"
+cp "$top"/tests/clients/page{,-keyboard}.mjs "$work/"
 timeout 300 node "$work/page.mjs" "$gate" "$(redis_server)" "$(command -v chromium)"

@@ -38,7 +38,7 @@ const CHANGE: [&str; 5] = [
     "/api/sources/unblock",
 ];
 /// Paths that need no token.
-const OPEN: [&str; 6] = ["/live", "/ready", "/metrics", "/", "/app.js", "/app.css"];
+const OPEN: [&str; 7] = ["/live", "/ready", "/metrics", "/", "/app.js", "/app.css", "/favicon.ico"];
 
 fn with_token() -> String {
     edit(BASE, "{admin}'", "{admin}', token: {file: token}")

@@ -16,7 +16,7 @@ use super::sessions::{SessionKey, Sessions};
 
 /// Paths that need no token. Monitoring and orchestrators use the first three and cannot keep a secret. The others are
 /// the page, which holds no data.
-const OPEN: [&str; 6] = ["/metrics", "/live", "/ready", "/", "/app.js", "/app.css"];
+const OPEN: [&str; 7] = ["/metrics", "/live", "/ready", "/", "/app.js", "/app.css", "/favicon.ico"];
 
 /// The path where a browser trades the token for a cookie. Its handler looks at the token.
 pub(super) const SESSION_PATH: &str = "/api/session";

@@ -21,6 +21,11 @@ pub(super) async fn style() -> Asset {
     asset("text/css; charset=utf-8", include_str!("page/app.css"))
 }
 
+/// Browsers ask for this path on every page, also where no page names it.
+pub(super) async fn icon() -> Asset {
+    asset("image/svg+xml", include_str!("page/icon.svg"))
+}
+
 pub(super) async fn openapi() -> Asset {
     asset("application/json", OPENAPI)
 }

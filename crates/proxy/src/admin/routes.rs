@@ -39,6 +39,7 @@ pub(super) fn routes() -> Vec<Route> {
         ("/", &["get"], get(page::index)),
         ("/app.js", &["get"], get(page::script)),
         ("/app.css", &["get"], get(page::style)),
+        ("/favicon.ico", &["get"], get(page::icon)),
         ("/openapi.json", &["get"], get(page::openapi)),
         ("/metrics", &["get"], get(metrics)),
         ("/live", &["get"], get(live)),

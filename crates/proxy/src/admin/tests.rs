@@ -113,7 +113,12 @@ fn the_routes_that_exist() {
         head.contains("x-content-type-options: nosniff") && head.contains("cache-control: no-store"),
         "{head}"
     );
-    for (path, kind) in [("/", "text/html"), ("/app.js", "text/javascript"), ("/app.css", "text/css")] {
+    for (path, kind) in [
+        ("/", "text/html"),
+        ("/app.js", "text/javascript"),
+        ("/app.css", "text/css"),
+        ("/favicon.ico", "image/svg+xml"),
+    ] {
         let (status, head, body) = served.get(path);
         assert!(
             status == 200 && head.contains(&format!("content-type: {kind}")) && !body.is_empty(),
@@ -196,7 +201,7 @@ fn with_a_token_only_monitoring_and_the_page_are_open() {
     let index = |authorization: &str| {
         served.ask(&format!("GET /api/groups HTTP/1.1\r\nHost: localhost\r\n{authorization}\r\n"))
     };
-    for path in ["/live", "/metrics", "/", "/app.js", "/app.css"] {
+    for path in ["/live", "/metrics", "/", "/app.js", "/app.css", "/favicon.ico"] {
         assert_eq!(served.get(path).0, 200, "{path}");
     }
     assert_eq!(served.get("/ready").0, 503);

@@ -140,7 +140,7 @@ function openAdd(cidr, listener, group) {
   form.elements.cidr.value = cidr;
   form.querySelector(".error").textContent = "";
   $("until-label").hidden = true;
-  dialog.showModal();
+  openDialog(dialog);
   (cidr ? form.elements.note : form.elements.cidr).focus();
 }
 

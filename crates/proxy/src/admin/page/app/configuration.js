@@ -62,5 +62,5 @@ async function loadConfig() {
     h("p", null, "Generation ", h("strong", null, number(generation)), ", read from ", mono(path), files.length > 1 ? ` and ${number(files.length - 1)} more files` : ""),
     files.length > 1 ? h("ul", null, files.map((file) => h("li", null, mono(file)))) : null,
     h("p", { class: "muted" }, isOperator() ? "With defaults. Secrets read ***." : "With defaults. Secrets read ***. Addresses of upstreams and command rules are shown after a login."),
-    h("pre", { tabindex: "0", "aria-label": "Configuration in force" }, outline(config)));
+    h("pre", { tabindex: "0", "data-key": "config", "aria-label": "Configuration in force" }, outline(config)));
 }

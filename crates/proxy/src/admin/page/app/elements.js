@@ -13,11 +13,33 @@ function h(tag, attributes, ...children) {
   return element;
 }
 
-/** Replaces the content of a node. The focus stays on the element with the same key. */
+/** Replaces the content of a node. The focus stays on the element with the same key, or at least in its section. */
 function fill(node, ...children) {
-  const focused = node.contains(document.activeElement) ? document.activeElement.dataset.key : null;
+  const focused = node.contains(document.activeElement) ? document.activeElement : null;
   node.replaceChildren(...children.flat().filter((child) => child !== null && child !== undefined));
-  if (focused) node.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();
+  if (focused) focusAgain(focused, node);
+}
+
+/**
+ * Focuses the element that took the place of another one in a node. Where there is none, or it is off, the next Tab goes
+ * on from the group of the element, or from the title of the section.
+ */
+function focusAgain(former, node) {
+  const find = (key) => (key ? node.querySelector(`[data-key="${CSS.escape(key)}"]:not(:disabled)`) : null);
+  const group = former.closest("details")?.dataset.group;
+  const next = find(former.dataset.key) ?? find(group && `group-${group}`) ?? node.closest("section")?.querySelector("h2");
+  if (next?.tagName === "H2") next.tabIndex = -1;
+  next?.focus();
+}
+
+/** Opens a dialog. When it closes, the focus is back at the button that opened it, which a list may have replaced. */
+function openDialog(dialog) {
+  const opener = document.activeElement;
+  const section = opener.closest("section");
+  dialog.addEventListener("close", () => {
+    if (section && !opener.isConnected) focusAgain(opener, section);
+  }, { once: true });
+  dialog.showModal();
 }
 
 /** Makes a table. A column is [title, function of the row, class]. Empty cells are hidden on a phone. */

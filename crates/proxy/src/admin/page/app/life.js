@@ -89,7 +89,7 @@ function follow() {
   source.addEventListener("error", () => {
     lost = true;
     sample = null;
-    setLive("offline: connecting again", "bad");
+    setLive("offline, trying again", "bad");
     if (source.readyState === EventSource.CLOSED && stream === source) setTimeout(start, 2000);
   });
 }
@@ -99,7 +99,7 @@ async function start() {
     await api("/api/status");
   } catch (problem) {
     if (problem.code === 401) return;
-    setLive("offline: connecting again", "bad");
+    setLive("offline, trying again", "bad");
     if (!status) fill($("notice"), h("p", { class: "notice" }, problem.message));
     setTimeout(start, 2000);
     return;

@@ -94,7 +94,7 @@ function showRefusals() {
       ["Listener", (row) => mono(row.listener)],
       ["Reason", (row) => row.reason.replaceAll("_", " ")],
       ["Since start", (row) => number(row.count), "number"],
-    ], rows), h("p", { class: "muted" }, h("a", { href: "#access" }, "Sources that were refused last"))]
+    ], rows), h("p", { class: "muted" }, h("a", { href: "#access", "data-key": "refused-sources" }, "Sources that were refused last"))]
     : state("No connection was refused since the start."));
   fill($("commands"), status.refused_commands.length > 0
     ? table("Refused commands", [

@@ -43,7 +43,7 @@ function confirm(title, text, action, work) {
   $("confirm-text").textContent = text;
   $("confirm-button").textContent = action;
   error.textContent = "";
-  dialog.showModal();
+  openDialog(dialog);
   return new Promise((done) => {
     $("confirm-form").onsubmit = async (event) => {
       event.preventDefault();
