@@ -38,6 +38,7 @@ pub(crate) struct Watch {
     samples: Cell<bool>,
     slow_after: Cell<u64>,
     large_from: Cell<u64>,
+    kept_below: Cell<u64>,
     counts_keys: Cell<bool>,
     sampled_keys: Cell<KeyForm>,
     heads: RefCell<Heads>,
@@ -56,13 +57,17 @@ impl Watch {
     pub(crate) fn of(config: &Config) -> Self {
         let (audit, observe) = (config.audit(), config.observe());
         let slow = observe.slow().map(|slow| u64::try_from(slow.as_nanos()).unwrap_or(NEVER));
+        let large_from = observe.large().unwrap_or(NEVER);
+        let samples = slow.is_some() || observe.large().is_some() || observe.hot();
+        let counts_keys = observe.hot() && observe.keys() != KeyForm::Off;
         Self {
             audited: Cell::new(audit.commands()),
             audited_keys: Cell::new(audit.keys()),
-            samples: Cell::new(slow.is_some() || observe.large().is_some() || observe.hot()),
+            samples: Cell::new(samples),
             slow_after: Cell::new(slow.unwrap_or(NEVER)),
-            large_from: Cell::new(observe.large().unwrap_or(NEVER)),
-            counts_keys: Cell::new(observe.hot() && observe.keys() != KeyForm::Off),
+            large_from: Cell::new(large_from),
+            kept_below: Cell::new(if counts_keys || !samples { 0 } else { large_from }),
+            counts_keys: Cell::new(counts_keys),
             sampled_keys: Cell::new(observe.keys()),
             heads: RefCell::default(),
             until_drawn: Cell::new(0),
@@ -83,6 +88,7 @@ impl Watch {
         self.samples.swap(&next.samples);
         self.slow_after.swap(&next.slow_after);
         self.large_from.swap(&next.large_from);
+        self.kept_below.swap(&next.kept_below);
         self.counts_keys.swap(&next.counts_keys);
         self.sampled_keys.swap(&next.sampled_keys);
     }
@@ -102,6 +108,13 @@ impl Watch {
     /// Returns the bytes from which on a request or a reply is large.
     pub(crate) fn large_from(&self) -> u64 {
         self.large_from.get()
+    }
+
+    /// Returns the bytes below which a batch of commands is remembered, and nothing else. It is 0 without samples, and
+    /// where keys are counted. One comparison decides for most batches.
+    #[inline]
+    pub(crate) fn kept_below(&self) -> u64 {
+        self.kept_below.get()
     }
 
     /// Returns the form of keys in samples.
@@ -233,8 +246,10 @@ mod tests {
         let usual = watch("{hot: off}");
         assert!(usual.samples() && usual.draw(1000).is_none());
         assert_eq!((usual.slow_after(), usual.large_from()), (10_000_000, 1 << 20));
+        assert_eq!((usual.kept_below(), off.kept_below(), watch("{hot: on}").kept_below()), (1 << 20, 0, 0));
+        assert_eq!(watch("{hot: on, keys: off}").kept_below(), 1 << 20);
         off.adopt_from(&usual);
-        assert!(off.samples());
+        assert!(off.samples() && off.kept_below() == 1 << 20);
     }
 
     #[test]

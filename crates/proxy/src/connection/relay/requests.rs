@@ -102,14 +102,14 @@ impl Relay {
                     }
                     let commands = Commands { first, pending, shape, len, instead: None };
                     let seen = Seen { first, pending, len, whole, alone: take(&mut alone) };
-                    samples::sent(&self.worker, &self.guard.entry, &self.requests, seen);
+                    samples::sent(&self.worker, &self.guard.entry, bytes, seen);
                     let sent = self.lanes.send(to.into(), &mut self.requests, commands);
                     self.sent(sent);
                 }
-                Step::Instead { to, bytes, skip, first, shape } => {
-                    let commands = Commands { first, pending: 1, shape, len: skip, instead: Some(bytes) };
+                Step::Instead { to, bytes: instead, skip, first, shape } => {
+                    let commands = Commands { first, pending: 1, shape, len: skip, instead: Some(instead) };
                     let seen = Seen::one(first, skip, take(&mut alone));
-                    samples::sent(&self.worker, &self.guard.entry, &self.requests, seen);
+                    samples::sent(&self.worker, &self.guard.entry, bytes, seen);
                     let sent = self.lanes.send(to.into(), &mut self.requests, commands);
                     self.sent(sent);
                 }

@@ -8,10 +8,10 @@ use portcullis_resp::command::CommandId;
 use portcullis_session::Ticket;
 
 use crate::metrics::command_label;
-use crate::net::pipe::Pipe;
 use crate::process::samples::Sample;
 use crate::worker::Worker;
 use crate::worker::table::Entry;
+use crate::worker::watch::Watch;
 use crate::worker::watch::frames::Frames;
 use crate::worker::watch::heads::Batch;
 
@@ -37,20 +37,41 @@ impl Seen {
     }
 }
 
-/// Looks at commands that are about to be sent, if the configuration wants samples.
-#[inline]
-pub(super) fn sent(worker: &Worker, entry: &Entry, requests: &Pipe, seen: Seen) {
-    if worker.watch.samples() {
-        look_at(worker, entry, &seen, requests.unread());
+/// Looks at commands that are about to be sent, if the configuration wants samples. They are at the beginning of
+/// `unread`. This runs for each batch of small commands: most are only remembered, and nothing is passed on for that
+/// which a register cannot hold.
+#[inline(always)]
+pub(super) fn sent(worker: &Worker, entry: &Entry, unread: &[u8], seen: Seen) {
+    let watch = &worker.watch;
+    let Some(bytes) = unread.get(..seen.len) else { return };
+    let Seen { first: Ticket { seq, .. }, pending, whole, alone, .. } = seen;
+    if bytes.len() as u64 >= watch.kept_below() || !whole || pending == 0 {
+        if watch.samples() {
+            examine(worker, entry, &seen, bytes);
+        }
+    } else if alone {
+        keep_first(watch, entry.id, seq, pending, bytes);
+    } else {
+        keep_next(watch, entry.id, seq, pending, bytes);
     }
 }
 
-/// Looks at the commands at the beginning of `bytes`. This runs for each batch of small commands, so it does little
-/// unless one is drawn or large.
+/// Remembers whole commands, while no reply to an earlier one is pending.
 #[inline(never)]
-fn look_at(worker: &Worker, entry: &Entry, seen: &Seen, bytes: &[u8]) {
+fn keep_first(watch: &Watch, id: u64, first: u64, commands: u64, bytes: &[u8]) {
+    watch.heads().keep(id, &Batch { first, commands, bytes, whole: true, alone: true });
+}
+
+/// Remembers whole commands behind those whose replies are pending.
+#[inline(never)]
+fn keep_next(watch: &Watch, id: u64, first: u64, commands: u64, bytes: &[u8]) {
+    watch.heads().keep(id, &Batch { first, commands, bytes, whole: true, alone: false });
+}
+
+/// Looks at commands whose keys may be counted, that may be large, or that are not whole.
+#[inline(never)]
+fn examine(worker: &Worker, entry: &Entry, seen: &Seen, bytes: &[u8]) {
     let watch = &worker.watch;
-    let bytes = bytes.get(..seen.len).unwrap_or_default();
     let Seen { first: Ticket { seq, .. }, pending, whole, alone, .. } = *seen;
     if watch.counts_keys() {
         if let Some(place) = watch.draw(pending) {

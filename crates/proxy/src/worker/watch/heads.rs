@@ -5,12 +5,15 @@ use super::frames::{Frames, Taken};
 /// The sessions whose last batch is remembered. A session takes the place of another one with the same remainder.
 const PLACES: u64 = 1024;
 
+/// The least room for commands: a small one fits.
+const LEAST: usize = 64;
+
 /// The bytes of commands that are kept for a session: with all places in use, 2 MiB for each worker. A batch of 64 small
 /// commands fits.
 const KEPT: usize = 2048;
 
 /// A position that no command has.
-const CUT: u64 = u64::MAX;
+const NONE: u64 = u64::MAX;
 
 /// The beginnings of batches, in a table that is filled as sessions need it.
 #[derive(Debug, Default)]
@@ -24,15 +27,18 @@ struct Head {
     first: u64,
     /// The position of the reply to the first command of the last batch.
     batch: u64,
-    /// The position after the last command; [`CUT`] if it is not whole, so that no other one can follow it here.
+    /// The position after the last command; [`NONE`] if it is not whole, so that no other one can follow it here.
     end: u64,
-    bytes: Vec<u8>,
+    /// Room for commands. It grows as they need it, and is not cleared.
+    room: Vec<u8>,
+    /// The length of the commands that are kept.
+    kept: usize,
     /// The bytes so far of a request that is sent in pieces.
     request: u64,
     /// The bytes so far of a reply that comes in pieces.
     reply: u64,
-    /// Whether one of the commands of the last batch was slow.
-    slow: bool,
+    /// The position of the reply to the first command of the last batch that had a slow command.
+    slow: u64,
 }
 
 /// Commands that are sent together.
@@ -55,11 +61,12 @@ impl Head {
         session: u64::MAX,
         first: 0,
         batch: 0,
-        end: CUT,
-        bytes: Vec::new(),
+        end: NONE,
+        room: Vec::new(),
+        kept: 0,
         request: 0,
         reply: 0,
-        slow: false,
+        slow: NONE,
     };
 
     /// Returns whether the batch can be kept behind the commands that are kept already.
@@ -67,28 +74,48 @@ impl Head {
         !batch.alone
             && self.session == session
             && self.end == batch.first
-            && self.bytes.len().saturating_add(batch.bytes.len()) <= KEPT
+            && self.kept.saturating_add(batch.bytes.len()) <= KEPT
+    }
+
+    /// Makes room for so many bytes.
+    #[cold]
+    #[inline(never)]
+    fn grow(&mut self, len: usize) {
+        self.room.resize(len.next_power_of_two().max(LEAST), 0);
     }
 }
 
 impl Heads {
-    /// Remembers commands.
+    /// Remembers commands. This runs for each batch, so the bytes are copied at the end: then few values have to outlive
+    /// the copy.
     #[inline(always)]
     pub(crate) fn keep(&mut self, session: u64, batch: &Batch<'_>) {
         let Some(head) = self.place(session) else { return };
+        let mut from = head.kept;
         if !head.has_room(session, batch) {
-            head.bytes.clear();
-            head.first = batch.first;
+            (from, head.first) = (0, batch.first);
         }
         if head.session != session {
             // A reply to an earlier batch of the same session may still come.
-            (head.session, head.reply) = (session, 0);
+            (head.session, head.reply, head.slow) = (session, 0, NONE);
         }
-        (head.batch, head.request, head.slow) = (batch.first, 0, false);
-        let kept = batch.bytes.get(..KEPT).unwrap_or(batch.bytes);
-        head.bytes.extend_from_slice(kept);
-        let is_cut = !batch.whole || kept.len() < batch.bytes.len();
-        head.end = if is_cut { CUT } else { batch.first.wrapping_add(batch.commands) };
+        head.batch = batch.first;
+        head.end = batch.first.wrapping_add(batch.commands);
+        let mut bytes = batch.bytes;
+        if !batch.whole {
+            (head.end, head.request) = (NONE, 0);
+        }
+        if bytes.len() > KEPT {
+            (head.end, bytes) = (NONE, bytes.get(..KEPT).unwrap_or_default());
+        }
+        let to = from.saturating_add(bytes.len());
+        head.kept = to;
+        if to > head.room.len() {
+            head.grow(to);
+        }
+        if let Some(room) = head.room.get_mut(from..to) {
+            room.copy_from_slice(bytes);
+        }
     }
 
     /// Calls `with` with the command whose reply has this position; `None` if it is not remembered.
@@ -105,7 +132,7 @@ impl Heads {
         }) else {
             return with(None);
         };
-        with(Frames::of(&head.bytes).nth(skipped).as_ref())
+        with(Frames::of(head.room.get(..head.kept).unwrap_or_default()).nth(skipped).as_ref())
     }
 
     /// Counts bytes of a request that is sent in pieces. Returns all of them so far, and the position of its reply. The
@@ -127,7 +154,7 @@ impl Heads {
     /// Records that the command whose reply has this position was slow. Returns whether it is the first one of its batch.
     pub(crate) fn is_first_slow(&mut self, session: u64, seq: u64) -> bool {
         match self.place(session).filter(|head| head.session == session && head.batch <= seq) {
-            Some(head) => !std::mem::replace(&mut head.slow, true),
+            Some(head) => std::mem::replace(&mut head.slow, head.batch) != head.batch,
             None => true,
         }
     }
