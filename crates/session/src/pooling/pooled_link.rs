@@ -190,6 +190,10 @@ impl PooledLink {
                     && part.head.kind == b'-'
                     && let Some(why) = Unavailable::of_greeting(part.bytes) =>
             {
+                // The line is no reply: the command of a client is still pending.
+                if part.ticket.session != GATE {
+                    self.link.expect_first(part.ticket, Shape::One);
+                }
                 Shared::Fault(PoolFault::Unavailable(why))
             }
             Incoming::Part(part) if part.ticket.session == GATE => self.set_up(&part),

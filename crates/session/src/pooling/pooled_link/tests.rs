@@ -183,11 +183,15 @@ fn a_refusal_on_accept_is_recognized_without_setup() {
         );
         for size in 1..greeting.len() {
             let mut link = ready(key(None, false, 0));
-            link.expect(ticket(1, 0), 2, Shape::One);
+            link.expect(ticket(1, 0), 1, Shape::One);
             assert_eq!(
                 Received::of(&mut link, greeting, size).fault,
                 fault,
                 "{greeting} in pieces of {size}"
+            );
+            assert!(
+                link.waiting_sessions().any(|waiting| waiting == SessionKey(1)),
+                "{greeting} is no reply"
             );
         }
     }
