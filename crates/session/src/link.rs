@@ -199,6 +199,11 @@ impl Link {
         self.pending.is_empty()
     }
 
+    /// Returns the number of pending replies.
+    pub fn pending(&self) -> u64 {
+        self.pending.iter().map(|expected| expected.left).sum()
+    }
+
     /// Returns the sessions with pending replies, in order. A session may occur more than once.
     pub fn waiting_sessions(&self) -> impl Iterator<Item = SessionKey> + '_ {
         self.pending.iter().map(|expected| expected.first.session)

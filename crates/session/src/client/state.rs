@@ -413,7 +413,7 @@ impl State {
             Upstream::SetupDue(stage) => return Before::SetUp(stage),
             Upstream::AwaitingSetup => return Before::Wait(Until::LoggedIn),
             Upstream::Unlinked
-                if self.identity.deferred().is_some() || self.again.is_some() || self.is_leased() =>
+                if self.identity.deferred().is_some() || self.again.is_some() || self.waits_for_lease() =>
             {
                 return Before::Link;
             }
@@ -443,12 +443,18 @@ impl State {
         }
     }
 
+    /// Returns whether the client waits for a connection of its own. If the upstream has been unavailable for too long,
+    /// its commands get errors.
+    fn waits_for_lease(&self) -> bool {
+        self.is_leased() && self.kept.failing().is_none()
+    }
+
     fn before_shared(&mut self, now: Tick) -> Before {
         let Some(pooling) = &mut self.pooling else { return Before::Read };
         if self.upstream.is_pooled() && pooling.take_lagging() {
             if self.pending.is_empty() {
                 self.take_lease(now);
-                return Before::Link;
+                return if self.waits_for_lease() { Before::Link } else { Before::Read };
             }
             pooling.set_lagging();
             return Before::Wait(Until::NothingPending);

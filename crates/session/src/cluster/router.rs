@@ -35,6 +35,7 @@
 //! - **SCAN** goes through the slots, and asks the nodes one after the other ([`scan`]).
 //! - **Subscriptions** have legs of their own ([`subscriptions`]), which are read at any time between two replies
 //!   ([`Router::listening`]).
+//! - **Shared connections.** The main legs of a client on shared connections go by the pools of the nodes ([`shared`]).
 //! - **Lost legs.** A command of which a byte was written is never sent again after its leg was lost: it gets an error.
 
 mod ahead;
@@ -57,6 +58,7 @@ mod places;
 mod redirects;
 mod replies;
 mod scan;
+mod shared;
 mod subscriptions;
 mod transaction;
 mod written;
@@ -85,7 +87,7 @@ use self::subscriptions::Subscriptions;
 use self::transaction::Transaction;
 use self::written::Written;
 use super::{Map, NodeIndex, ServerFacts};
-use crate::link::Unavailable;
+use crate::link::{PoolKey, Unavailable};
 use crate::tick::Tick;
 
 /// The time for which commands wait for a node that cannot be reached, for the owner of a slot, or for the map that a
@@ -133,6 +135,8 @@ pub struct Router {
     is_alone: bool,
     incoming: Incoming,
     identity: Identity,
+    /// Whether the main legs go by connections that the client shares with other clients.
+    is_shared: bool,
     /// The login whose reply is pending.
     login: Option<Box<Login>>,
     transaction: Transaction,
@@ -153,6 +157,8 @@ pub struct RouterSettings {
     pub failover_wait: Option<Duration>,
     /// A number that differs between clients, so that they use different nodes for commands without keys.
     pub seed: usize,
+    /// The kind of connections that the client shares with other clients. `None` if it has connections of its own.
+    pub shared: Option<PoolKey>,
 }
 
 /// A pending command whose reply has an effect.
@@ -257,7 +263,8 @@ impl Router {
             is_slow_told: false,
             is_alone: false,
             incoming: Incoming::new(settings.held_command),
-            identity: Identity::default(),
+            is_shared: settings.shared.is_some(),
+            identity: settings.shared.map(Identity::of).unwrap_or_default(),
             login: None,
             transaction: Transaction::default(),
             subscriptions: Subscriptions::default(),
@@ -476,11 +483,12 @@ impl Router {
 
     /// Records that a leg has a connection.
     pub fn connected(&mut self, index: LegIndex, now: Tick) {
-        let (setup, left) = self.identity.setup();
         let Some(leg) = self.legs.get_mut(index) else { return };
+        let (setup, left) = if leg.is_pooled { Default::default() } else { self.identity.setup() };
         let LegState::Closed { since, is_dialling: true, .. } = leg.state else { return };
         leg.used_at = now;
         let is_open = left.is_empty();
+        leg.sought_since = Some(since);
         leg.state = if is_open { LegState::Open } else { LegState::SettingUp { since, left } };
         leg.setup = setup;
         if is_open {
@@ -525,7 +533,10 @@ impl Router {
     }
 
     fn add_leg(&mut self, node: NodeIndex, is_side: bool, now: Tick) -> Option<LegIndex> {
-        let leg = Leg::new(self.maps.node(node)?, is_side, now);
+        let mut leg = Leg::new(self.maps.node(node)?, is_side, now);
+        if self.is_shared {
+            leg = leg.share(!is_side);
+        }
         let (transaction, subscriptions) = (&self.transaction, &self.subscriptions);
         self.legs.add(leg, |leg| transaction.uses(leg) || subscriptions.know_leg(leg))
     }

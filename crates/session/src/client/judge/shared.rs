@@ -50,7 +50,8 @@ impl<H: Host> Judge<'_, H> {
             pin => pin,
         };
         if let Some(why) = self.state.kept.failing()
-            && !matches!(pin, Pin::Share | Pin::Gate | Pin::Refuse)
+            && !matches!(pin, Pin::Gate | Pin::Refuse)
+            && (pin != Pin::Share || self.state.upstream == Upstream::Unlinked)
         {
             return Verdict::error(continuity::unavailable(self.state.plan().upstream(), why));
         }

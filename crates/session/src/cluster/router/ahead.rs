@@ -75,7 +75,7 @@ impl Router {
         }
         let leg = self.legs.get(index).filter(|leg| !leg.is_bound());
         let Some((node, n, len)) = leg.and_then(|leg| self.count_moved(leg, lines)) else { return 0 };
-        let Some(to) = self.idle_leg(node, now) else { return 0 };
+        let Some(to) = self.idle_leg(node, false, now) else { return 0 };
         self.written.note(to, &mut self.legs);
         for _ in 0..n {
             let frame = self.legs.get_mut(index).and_then(Leg::take).unwrap_or_default();

@@ -406,7 +406,7 @@ impl Router {
         speaks: bool,
         now: Tick,
     ) -> Judged {
-        if speaks && self.legs.others_owe_write(leg) {
+        if (speaks && self.legs.others_owe_write(leg)) || self.waits_for_others(leg) {
             return Judged::Later;
         }
         if command.writes_data() {

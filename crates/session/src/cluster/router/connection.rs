@@ -158,7 +158,9 @@ impl Router {
 
     /// Sends a command to the legs that have a connection. Their replies are dropped.
     fn tell_legs(&mut self, frame: &[u8]) -> Cow<'static, [u8]> {
-        for (_, leg) in self.legs.all_mut().filter(|(_, leg)| leg.takes_commands() && leg.is_set_up()) {
+        for (_, leg) in
+            self.legs.all_mut().filter(|(_, leg)| leg.takes_commands() && leg.is_set_up() && !leg.is_pooled)
+        {
             leg.add_silent(frame, 1);
         }
         Cow::Borrowed(reply::OK)

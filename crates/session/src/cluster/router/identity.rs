@@ -61,6 +61,11 @@ impl Login {
 }
 
 impl Identity {
+    /// Returns the state of a connection that has no state but that of its key.
+    pub(super) fn of(key: PoolKey) -> Self {
+        Self { key, ..Self::default() }
+    }
+
     /// Returns the commands that set a new connection up, and their steps.
     pub(super) fn setup(&self) -> (Vec<u8>, VecDeque<Stage>) {
         let names = Names { name: &self.name, lib_name: &self.lib_name, lib_ver: &self.lib_ver };

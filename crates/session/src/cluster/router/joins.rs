@@ -254,7 +254,12 @@ impl Router {
                 Target::Leg(leg) if self.legs.get(leg).is_some_and(|leg| leg.is_open()) => Chosen::At(leg),
                 Target::Leg(_) => Chosen::Failed(Cow::Borrowed(GONE)),
             };
-            if matches!(placed, Chosen::Later) {
+            let waits = match placed {
+                Chosen::At(leg) => self.waits_for_others(leg),
+                Chosen::Later => true,
+                Chosen::Failed(_) => false,
+            };
+            if waits {
                 self.joins.unsent = Some(split);
                 return false;
             }

@@ -30,7 +30,11 @@ pub(super) const MAX_UNWRITTEN: usize = 64 * 1024;
 const FIRST_OUT: usize = 512;
 
 /// The time after which a leg without state or pending replies is closed.
-pub(super) const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_secs(60);
+
+/// The time after which a leg of a client on shared connections is closed that is not shared: only a command that was
+/// redirected has needed it.
+const BRIEF: Duration = Duration::from_secs(1);
 
 /// The index of a leg in its session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -61,6 +65,10 @@ pub(super) struct Leg {
     pub(super) host: Box<str>,
     /// Whether the leg gets only commands that were sent before and redirected.
     pub(super) is_side: bool,
+    /// Whether the leg goes by connections that the client shares with other clients.
+    pub(super) is_pooled: bool,
+    /// The time after which the leg is closed, if it has no state and no pending replies.
+    pub(super) idle: Duration,
     /// Whether the leg carries subscriptions only.
     pub(super) listens: bool,
     /// Whether the node has lost its place, so the leg takes no new commands.
@@ -80,6 +88,10 @@ pub(super) struct Leg {
     /// The number of commands that were sent by this leg, and the number of those that were answered.
     sent: u64,
     answered: u64,
+    /// The number of the newest command that was given to a shared connection.
+    given: u64,
+    /// The time since which commands wait for a shared connection.
+    pub(super) sought_since: Option<Tick>,
     /// The number of the newest command that may write.
     newest_write: u64,
     /// The number of the newest command that depends on the state of this connection.
@@ -130,6 +142,8 @@ impl Leg {
             _reserved: node.reserve(),
             host: node.address.host().into(),
             is_side,
+            is_pooled: false,
+            idle: IDLE,
             listens: false,
             is_left: false,
             is_cut: false,
@@ -142,6 +156,8 @@ impl Leg {
             process: None,
             sent: 0,
             answered: 0,
+            given: 0,
+            sought_since: None,
             newest_write: 0,
             newest_bound: 0,
             drops: VecDeque::new(),
@@ -188,6 +204,24 @@ impl Leg {
     /// Returns the number of commands that were sent, cut at the size of an address.
     pub(super) fn sent(&self) -> usize {
         usize::try_from(self.sent).unwrap_or(usize::MAX / 2)
+    }
+
+    /// Makes the leg one of a client on shared connections. `is_pooled` says whether the leg goes by them itself.
+    pub(super) const fn share(mut self, is_pooled: bool) -> Self {
+        self.is_pooled = is_pooled;
+        self.idle = if is_pooled { IDLE } else { BRIEF };
+        self
+    }
+
+    /// Returns the number of commands that were not given to a shared connection.
+    pub(super) fn ungiven(&self) -> u64 {
+        self.sent - self.given.max(self.answered)
+    }
+
+    /// Records that all commands were given to a shared connection.
+    pub(super) fn gave(&mut self) {
+        (self.given, self.sought_since) = (self.sent, None);
+        self.wrote(self.out.len() - self.written);
     }
 
     /// Returns whether a command that may write has no reply yet.

@@ -1,6 +1,6 @@
 //! All legs of one session.
 
-use super::leg::{IDLE, Leg, LegIndex, LegState, MAX_LEGS};
+use super::leg::{Leg, LegIndex, LegState, MAX_LEGS};
 use crate::cluster::NodeIndex;
 use crate::tick::Tick;
 
@@ -71,9 +71,10 @@ impl Legs {
     }
 
     /// Returns a leg to a node that owes nothing, by which commands can be sent again: the main one, or one at the side.
-    pub(super) fn idle_of(&self, node: NodeIndex) -> Option<LegIndex> {
+    /// No ASKING goes by a shared connection.
+    pub(super) fn idle_of(&self, node: NodeIndex, asking: bool) -> Option<LegIndex> {
         let fits = |leg: &Leg| leg.node == node && !leg.listens && leg.takes_commands() && leg.pending() == 0;
-        let idle = || self.all().filter(|(_, leg)| fits(leg));
+        let idle = || self.all().filter(|(_, leg)| fits(leg) && !(asking && leg.is_pooled));
         idle().min_by_key(|(_, leg)| leg.is_side).map(|(index, _)| index)
     }
 
@@ -112,8 +113,9 @@ impl Legs {
 
     /// Returns the legs that need not be kept: broken or left ones that owe nothing, and those idle for long.
     pub(super) fn superfluous(&self, now: Tick) -> impl Iterator<Item = LegIndex> {
-        let is_over =
-            move |leg: &Leg| leg.pending() == 0 && (!leg.takes_commands() || leg.used_at.after(IDLE) <= now);
+        let is_over = move |leg: &Leg| {
+            leg.pending() == 0 && (!leg.takes_commands() || leg.used_at.after(leg.idle) <= now)
+        };
         self.all().filter(move |(_, leg)| is_over(leg)).map(|(index, _)| index)
     }
 
@@ -181,7 +183,7 @@ impl Legs {
     /// Returns the time at which the first idle leg is closed, of those that are not needed.
     pub(super) fn idle_due(&self, is_needed: impl Fn(LegIndex) -> bool) -> Option<Tick> {
         let idle = self.all().filter(|(index, leg)| leg.pending() == 0 && !is_needed(*index));
-        idle.map(|(_, leg)| leg.used_at.after(IDLE)).min()
+        idle.map(|(_, leg)| leg.used_at.after(leg.idle)).min()
     }
 }
 

@@ -274,20 +274,20 @@ impl Router {
 
     /// Returns the leg by which commands are sent again to a node: one that owes nothing. `None`: there is none, and no
     /// room for another one now.
-    pub(super) fn idle_leg(&mut self, node: NodeIndex, now: Tick) -> Option<LegIndex> {
-        if let Some(leg) = self.legs.idle_of(node) {
+    pub(super) fn idle_leg(&mut self, node: NodeIndex, asking: bool, now: Tick) -> Option<LegIndex> {
+        if let Some(leg) = self.legs.idle_of(node, asking) {
             return Some(leg);
         }
         let has_main = self.legs.of(node, false).is_some();
         if has_main && self.legs.sides_of(node) >= MAX_SIDES {
             return None;
         }
-        self.add_leg(node, has_main, now)
+        self.add_leg(node, has_main || (asking && self.is_shared), now)
     }
 
     /// Sends the front's command again: by the main leg of the node if that owes nothing, else by its side leg.
     pub(super) fn send_again(&mut self, again: Again, node: NodeIndex, asking: bool, now: Tick) {
-        let Some(leg) = self.idle_leg(node, now) else {
+        let Some(leg) = self.idle_leg(node, asking, now) else {
             self.front = Front::Own(Cow::Borrowed(NOT_FOLLOWED));
             return;
         };

@@ -8,6 +8,7 @@ mod learned;
 mod places;
 mod scan;
 mod scripted;
+mod shared;
 mod simulation;
 mod subscriptions;
 mod world;
@@ -17,9 +18,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_resp::limits::{MAX_ARGUMENTS, MAX_BULK, MAX_INLINE, RequestLimits};
+use portcullis_resp::scan::{Request, RequestScanner, arguments};
 
 use super::{Router, RouterSettings};
 use crate::cluster::{Announced, Endpoint, LegIndex, Map, Role};
+use crate::link::PoolKey;
 
 const LIMITS: RequestLimits = RequestLimits {
     bulk: MAX_BULK,
@@ -30,11 +33,21 @@ const LIMITS: RequestLimits = RequestLimits {
 };
 
 fn router(map: Map, held_command: usize) -> Router {
+    router_of(map, held_command, None)
+}
+
+/// Makes the router of a client on shared connections without a login.
+fn shared_router(map: Map, held_command: usize) -> Router {
+    router_of(map, held_command, Some(PoolKey::default()))
+}
+
+fn router_of(map: Map, held_command: usize, shared: Option<PoolKey>) -> Router {
     let settings = RouterSettings {
         upstream: "main".into(),
         held_command,
         failover_wait: Some(Duration::from_secs(5)),
         seed: 0,
+        shared,
     };
     Router::new(settings, Arc::new(map))
 }
@@ -85,9 +98,30 @@ fn write_all(router: &mut Router, written: &mut BTreeMap<LegIndex, Vec<u8>>) {
     let legs: Vec<_> = router.unwritten().collect();
     for leg in legs {
         let bytes = router.bytes_for(leg).to_vec();
-        router.wrote(leg, bytes.len());
+        note_written(router, leg, bytes.len());
         written.entry(leg).or_default().extend(bytes);
     }
+}
+
+/// Records that bytes of a leg were written: some, or all by a shared connection.
+fn note_written(router: &mut Router, leg: LegIndex, n: usize) {
+    if !router.is_pooled(leg) {
+        return router.wrote(leg, n);
+    }
+    let mut bytes = &router.bytes_for(leg)[..n];
+    assert_eq!(bytes.len(), router.bytes_for(leg).len());
+    let mut commands = 0;
+    while !bytes.is_empty() {
+        let Ok(Request::Command { len, .. }) = RequestScanner::new(LIMITS).next(bytes) else {
+            panic!("a part of a command: {bytes:?}");
+        };
+        let name = arguments(bytes).next().expect("a name");
+        assert!(!name.eq_ignore_ascii_case(b"ASKING"), "state on a shared connection");
+        bytes = &bytes[len..];
+        commands += 1;
+    }
+    assert_eq!(router.commands_for(leg), commands);
+    router.gave(leg);
 }
 
 /// The frame of a command.

@@ -7,7 +7,7 @@ use portcullis_resp::scan::{Reply, ReplyScanner};
 use portcullis_resp::slot::slot;
 
 use super::world::{Random, SHOWN, World};
-use super::{frame, map_with, router};
+use super::{frame, map_with, note_written, router, shared_router};
 use crate::cluster::{Map, Received, Role, Router, Turn};
 use crate::link::Unavailable;
 use crate::tick::Tick;
@@ -59,6 +59,8 @@ pub(super) struct Client {
     reads: bool,
     /// Whether the client sends nothing.
     pauses: bool,
+    /// Whether the client shares connections, so that it needs no transaction here.
+    is_shared: bool,
 }
 
 impl Client {
@@ -101,6 +103,7 @@ impl Client {
                 (format!("MSET {}", words.join(" ")), Pending::Mset(pushes))
             }
             14 if random.one_in(8) => ("DBSIZE".to_owned(), Pending::Dbsize),
+            _ if self.is_shared => return,
             _ => return self.transaction(random),
         };
         self.unsent.extend(frame(&line));
@@ -240,16 +243,16 @@ pub(super) struct Simulation {
 }
 
 impl Simulation {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, is_shared: bool) -> Self {
         let slots: BTreeSet<u16> = KEYS.iter().map(|key| slot(key.as_bytes())).collect();
         let world = World::new(NODES, slots.into_iter());
         let first =
             map_with(None, NODES, |_| Role::Master, |slot| world.owners.get(&slot).copied().or(Some(0)));
         Self {
             random: Random(seed),
-            router: router(first.clone(), HELD),
+            router: if is_shared { shared_router } else { router }(first.clone(), HELD),
             world,
-            client: Client { reads: true, ..Client::default() },
+            client: Client { reads: true, is_shared, ..Client::default() },
             maps: vec![Arc::new(first)],
             millis: 1,
             most_held: 0,
@@ -303,6 +306,10 @@ impl Simulation {
         let sent = self.router.send(&self.client.unsent[..len], now, self.client.reads);
         self.client.unsent.drain(..sent);
         self.most_held = self.most_held.max(self.router.held());
+        if self.client.is_shared && self.router.follows_no_redirect() {
+            let owing = self.router.legs.all().filter(|(_, leg)| leg.pending() > 0).count();
+            assert!(owing <= 1, "{owing} nodes at once");
+        }
         if self.random.one_in(3) && self.router.take_hints().moved.is_some() {
             self.publish();
         }
@@ -328,7 +335,8 @@ impl Simulation {
         let legs: Vec<_> = self.router.unwritten().collect();
         for leg in legs {
             let bytes = self.router.bytes_for(leg);
-            let n = if self.random.one_in(3) { bytes.len() } else { self.random.below(bytes.len() + 1) };
+            let all = self.router.is_pooled(leg) || self.random.one_in(3);
+            let n = if all { bytes.len() } else { self.random.below(bytes.len() + 1) };
             match self.world.live.get(&leg) {
                 Some(connection) => self.world.connections[*connection].to_node.extend(&bytes[..n]),
                 None => {
@@ -336,7 +344,7 @@ impl Simulation {
                     continue;
                 }
             }
-            self.router.wrote(leg, n);
+            note_written(&mut self.router, leg, n);
         }
     }
 
@@ -382,7 +390,7 @@ impl Simulation {
     fn begin_session(&mut self) {
         let last = self.maps.last().expect("a map");
         self.published = last.number();
-        self.router = router(Map::clone(last), HELD);
+        self.router = if self.client.is_shared { shared_router } else { router }(Map::clone(last), HELD);
         self.replicas = replicas(last);
         let legs: Vec<_> = self.world.live.keys().copied().collect();
         legs.into_iter().for_each(|leg| self.world.disconnect(leg));
@@ -481,8 +489,8 @@ fn replicas(map: &Map) -> BTreeSet<usize> {
     replicas.map(|node| node.index().number()).collect()
 }
 
-fn simulate(seed: u64, steps: u64) -> Simulation {
-    let mut simulation = Simulation::new(seed);
+fn simulate(seed: u64, steps: u64, is_shared: bool) -> Simulation {
+    let mut simulation = Simulation::new(seed, is_shared);
     for _ in 0..steps {
         simulation.step();
     }
@@ -511,22 +519,32 @@ fn steps() -> u64 {
 
 #[test]
 fn a_cluster_whose_slots_move_answers_as_one_redis() {
+    let transactions = ["executed transactions", "aborted"];
+    assert_situations(false, &transactions);
+}
+
+#[test]
+fn so_does_a_cluster_of_which_a_client_shares_the_connections() {
+    assert_situations(true, &[]);
+}
+
+/// Simulates clients, and asserts that the situations occur that the rules are for.
+fn assert_situations(is_shared: bool, more: &[&str]) {
     let steps = steps();
     let mut counts: BTreeMap<&'static str, u64> = BTreeMap::new();
     let seeds = 20;
     let mut sessions = 0;
     for seed in 1..=seeds {
-        let simulation = simulate(seed * 7919, steps / seeds);
+        let simulation = simulate(seed * 7919, steps / seeds, is_shared);
         sessions += simulation.sessions;
         for (what, n) in simulation.client.counts {
             *counts.entry(what).or_default() += n;
         }
     }
     show(&counts, sessions);
-    // The situations that the rules are for occur.
-    let situations = ["answered", "executed transactions", "aborted", "lost", "handed over", "replaced"];
-    for what in situations.into_iter().chain(["writes to several slots"]) {
-        assert!(counts.get(what).copied().unwrap_or(0) > steps / 100_000, "{what}: {counts:?}");
+    let situations = ["answered", "lost", "handed over", "replaced", "writes to several slots"];
+    for what in situations.iter().chain(more) {
+        assert!(counts.get(*what).copied().unwrap_or(0) > steps / 100_000, "{what}: {counts:?}");
     }
 }
 
