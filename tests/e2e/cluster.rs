@@ -15,5 +15,6 @@ mod pubsub;
 mod redis_rs;
 mod scan;
 mod scripted;
+mod shared;
 mod tools;
 mod watch;

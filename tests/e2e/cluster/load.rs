@@ -131,6 +131,22 @@ fn slots_that_move_under_load_lose_nothing() {
     load.finish(&cluster, &[TRYAGAIN, ABORTED, DOWN]);
 }
 
+/// The writers also use transactions, for which they have connections of their own, and return.
+#[test]
+fn slots_that_move_under_load_of_shared_connections() {
+    let cluster = Cluster::builder().without_replicas().patient().start();
+    let slots = 6000..=6199;
+    let tags = [cluster.tags(&slots, TAGS / 2), cluster.tags(&(0..=16_383), TAGS / 2)].concat();
+    let load = Load::at(ready(cluster.gate().upstream("connections: shared")), &tags, false);
+    for (from, to) in [(1, 2), (2, 0), (0, 1)] {
+        load.write_on();
+        cluster.move_slots(slots.clone(), from, to);
+    }
+    load.write_on();
+    assert!(load.redirects("moved") > 0.0 && load.redirects("ask") > 0.0);
+    load.finish(&cluster, &[TRYAGAIN, ABORTED, DOWN]);
+}
+
 /// TLS may hold replies that the socket does not show.
 #[test]
 fn slots_that_move_under_load_over_tls() {
@@ -221,6 +237,25 @@ fn writers_go_on_after_a_master_was_killed() {
     let mut cluster = Cluster::plain();
     let load = Load::start(&cluster, &cluster.tags(&(0..=16_383), TAGS), true);
     load.write_on();
+    cluster.kill(0);
+    cluster.await_master(3);
+    load.write_on();
+    cluster.start_again(0);
+    cluster.await_ok();
+    load.write_on();
+    load.finish(&cluster, &[CLOSED, CHANGED, ENDS, UNAVAILABLE, TRYAGAIN, ABORTED, DOWN]);
+}
+
+/// The connections to the killed node are lost for all clients that share them, and each client reads its own errors.
+#[test]
+fn writers_on_shared_connections_go_on_after_failovers() {
+    let mut cluster = Cluster::builder().patient().start();
+    let gate = ready(cluster.gate().upstream("connections: shared"));
+    let load = Load::at(gate, &cluster.tags(&(0..=16_383), TAGS), true);
+    load.write_on();
+    cluster.failover(4);
+    load.write_on();
+    cluster.await_ok();
     cluster.kill(0);
     cluster.await_master(3);
     load.write_on();

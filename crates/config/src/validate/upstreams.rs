@@ -135,7 +135,7 @@ fn one<'n>(node: &'n Node, read: &mut Read<'n>, scope: &mut Scope) -> Option<Ups
     read.credentials = credentials_node.map(|node| &node.place);
     let credentials = credentials_node.map(|node| credentials(node, scope));
     let connections = match fields.take("connections") {
-        Some(node) => connections(node, read.is_cluster, scope),
+        Some(node) => value::word(node, "connections", &CONNECTIONS, &mut scope.problems),
         None => Some(Connections::Dedicated),
     };
     read.connections = connections.unwrap_or(Connections::Dedicated);
@@ -226,16 +226,6 @@ fn exclude_each_other(keys: [(&'static str, Option<(&Position, &Node)>); 3], sco
     let hint = "keep address for a server that stays where it is, sentinel if sentinels name the master, or cluster if \
                 each node has a part of the keys";
     scope.problems.error(place, message!("'{}' and '{}' exclude each other", first, second), hint);
-}
-
-fn connections(node: &Node, is_cluster: bool, scope: &mut Scope) -> Option<Connections> {
-    let connections = value::word(node, "connections", &CONNECTIONS, &mut scope.problems)?;
-    if is_cluster && connections == Connections::Shared {
-        let message = "connections: shared is not yet supported on a cluster";
-        scope.problems.error(&node.place, message, "write connections: dedicated, or remove it");
-        return None;
-    }
-    Some(connections)
 }
 
 fn resolve_every(node: &Node, scope: &mut Scope) -> Option<Duration> {

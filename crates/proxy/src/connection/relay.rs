@@ -43,6 +43,7 @@ mod replies;
 mod requests;
 mod samples;
 mod session_guard;
+mod shared_nodes;
 mod turn;
 
 use std::cell::RefCell;
@@ -85,9 +86,9 @@ const PENDING_FREE: usize = 4 * 1024;
 
 /// A client that is served.
 pub(crate) enum Relaying {
-    /// A client with an upstream connection of its own.
+    /// A client with an upstream connection of its own, or of a cluster.
     Alone(Rc<RefCell<Relay>>),
-    /// A client of shared connections.
+    /// A client of shared connections to one server.
     Sharing(Box<Seated>),
 }
 
@@ -203,7 +204,8 @@ impl Relay {
         };
         let listener = worker.listener_view(client.listener().name())?;
         let plan = plan_of(&client, peer.as_deref().filter(|_| is_user));
-        if !plan.is_shared() {
+        // To the connections of a cluster, each leg of the client is a client of its own.
+        if !plan.is_shared() || listener.target().upstream.is_cluster() {
             let relay = Self::new(worker, id, stream, client, listener, plan, None);
             return Some(Relaying::Alone(relay));
         }
@@ -224,7 +226,7 @@ impl Relay {
     ) -> Rc<RefCell<Self>> {
         let Parts { from, sender, permit, generation, place } = client.into_parts();
         let now = worker.resources.clock.now();
-        let target = listener.target();
+        let (target, is_shared) = (listener.target(), plan.is_shared());
         let entry = Rc::new(Entry::new(id, from, listener, permit, generation, now).sent_by(sender));
         let guard = SessionGuard::enter(Rc::clone(&worker), entry, place);
         // No command was read yet, so the certificate has named the user.
@@ -235,7 +237,12 @@ impl Relay {
             worker,
             target,
             client: ClientSide::new(stream),
-            lanes: Lanes { own: OwnLane::new(), pooled: shared.map(|key| Box::new(PooledLane::new(key))) },
+            lanes: Lanes {
+                own: OwnLane::new(),
+                pooled: shared.map(|key| Box::new(PooledLane::new(key))),
+                is_shared,
+                awaited: None,
+            },
             requests: Pipe::default(),
             replies: Pipe::default(),
             clocks: Clocks::start(now),
@@ -316,6 +323,11 @@ impl Relay {
     /// Applies the configuration in force to the session. Returns whether the client may stay.
     fn renew(&mut self) -> Standing {
         let listener = &self.guard.entry.listener;
+        let becomes_other = listener.target().upstream.is_cluster() != self.target.upstream.is_cluster();
+        if becomes_other && self.lanes.are_shared() {
+            // The two kinds of upstreams are shared in different ways.
+            return Standing::Revoked;
+        }
         if self.lanes.own.is_unused() {
             self.target = listener.target();
         }
@@ -355,7 +367,7 @@ impl Relay {
             Ok(()) => {
                 if self.target.upstream.is_cluster() {
                     let (target, resources) = (&self.target, &self.worker.resources);
-                    let lane = ManyLane::new(target, resources, self.guard.entry.id);
+                    let lane = ManyLane::new(target, resources, self.guard.entry.id, None);
                     self.lanes.own.spread(lane);
                 }
                 self.turn.upstream_changed();

@@ -98,7 +98,7 @@ impl ConnectError {
     }
 
     /// Creates the error of an upstream that has not become available in time. `why` is the reason of the last failure.
-    pub(super) fn gave_up(why: Unavailable) -> Self {
+    pub(crate) fn gave_up(why: Unavailable) -> Self {
         Self { address: "every address".to_owned(), cause: Cause::GaveUp(why) }
     }
 

@@ -25,6 +25,7 @@ use super::client_side::ClientSide;
 use super::own_lane::OwnLane;
 use super::pooled_lane::PooledLane;
 use super::session_guard::SessionGuard;
+use super::shared_nodes::Awaited;
 use super::{Relay, outage};
 use crate::net::pipe::Pipe;
 use crate::upstream::shared::{Delivered, Unwritten};
@@ -51,7 +52,12 @@ impl From<Route> for Lane {
 pub(super) struct Lanes {
     pub(super) own: OwnLane,
     /// `None` if the clients of the listener do not share connections.
+    /// `None` too if the upstream is a cluster: then the own lane shares connections.
     pub(super) pooled: Option<Box<PooledLane>>,
+    /// Whether the client shares connections while it needs none of its own.
+    pub(super) is_shared: bool,
+    /// The connection to a node that shows whether the nodes accept the kind that the client waits for.
+    pub(super) awaited: Option<Awaited>,
 }
 
 /// Commands that the session sends upstream.
@@ -82,7 +88,7 @@ pub(super) enum Sent {
 impl Lanes {
     /// Returns whether the client shares connections while it needs none of its own.
     pub(super) const fn are_shared(&self) -> bool {
-        self.pooled.is_some()
+        self.is_shared
     }
 
     /// Begins a turn of the task.
@@ -103,8 +109,17 @@ impl Lanes {
                 Sent::Queued
             }
             (Lane::Pooled, Some(pooled)) => pooled.send(requests, commands),
-            (Lane::Pooled, None) => Sent::Nowhere,
+            (Lane::Pooled, None) => self.send_to_nodes(requests, commands),
         }
+    }
+
+    /// Sends commands to the nodes of a cluster, by connections that the client shares.
+    #[inline(never)]
+    fn send_to_nodes(&mut self, requests: &mut Pipe, commands: Commands<'_>) -> Sent {
+        let Some(sharing) = self.own.sharing() else { return Sent::Nowhere };
+        sharing.give(commands.instead.map_or(commands.len, <[u8]>::len), commands.pending);
+        self.own.send(requests, commands);
+        Sent::Queued
     }
 
     /// Stops sending new commands to the shared connection, which does not answer in time.
@@ -129,9 +144,13 @@ impl Lanes {
     }
 
     /// Returns whether the upstream is read although the client does not read its replies. This is so while the
-    /// upstream answers a login of the proxy, because that answer is short.
-    pub(super) fn await_login(&self, session: &Session) -> bool {
-        self.are_shared() && session.is_logging_in()
+    /// upstream answers a login of the proxy, because that answer is short. It is so too while the client shares
+    /// connections to the nodes of a cluster, up to `limit` bytes: a client that does not read gets connections of its
+    /// own when no reply is pending.
+    pub(super) fn read_on(&self, session: &Session, replies: &Pipe, limit: impl FnOnce() -> usize) -> bool {
+        self.are_shared()
+            && (session.is_logging_in()
+                || (session.is_pooled() && self.own.is_open() && replies.waiting() < limit()))
     }
 
     /// Returns the server that the client's commands reach. Returns `None` if the server is not reached over TCP, or

@@ -9,7 +9,10 @@
 //!                    dials, set-up ───┘
 //! ```
 
+mod kept_replies;
 mod leg_socket;
+mod shared_leg;
+mod sharing;
 
 use std::io;
 use std::pin::Pin;
@@ -25,6 +28,8 @@ use portcullis_session::{Tick, Unavailable};
 use tokio::time::{Instant, Sleep, sleep};
 
 use self::leg_socket::{Fill, LegSocket};
+use self::shared_leg::Given;
+pub(super) use self::sharing::Sharing;
 use crate::metrics::{RedirectKind, UpstreamState};
 use crate::net::buffer::LEASE;
 use crate::net::pipe::Pipe;
@@ -57,17 +62,25 @@ pub(super) struct ManyLane {
     own: Vec<u8>,
     /// The leg with subscriptions that was read last. The next one is read first.
     heard: Option<LegIndex>,
+    /// The connections that the client shares. `None`: it has connections of its own.
+    sharing: Option<Sharing>,
 }
 
 impl ManyLane {
     /// Creates the lane of a client of a cluster. `seed` spreads the clients over the nodes. `None`: the map of the
     /// cluster is not known.
-    pub(super) fn new(target: &Rc<Target>, resources: &Rc<Resources>, seed: u64) -> Option<Self> {
+    pub(super) fn new(
+        target: &Rc<Target>,
+        resources: &Rc<Resources>,
+        seed: u64,
+        sharing: Option<Sharing>,
+    ) -> Option<Self> {
         let settings = RouterSettings {
             upstream: target.upstream.name().into(),
             held_command: target.logins.nobody().held_command(),
             failover_wait: target.upstream.failover_wait(),
             seed: usize::try_from(seed).unwrap_or(0),
+            shared: sharing.as_ref().map(|sharing| sharing.key().clone()),
         };
         let view = target.view.current();
         let map = Arc::clone(view.cluster()?.map());
@@ -83,6 +96,7 @@ impl ManyLane {
             has_moved: false,
             own: Vec::new(),
             heard: None,
+            sharing,
         };
         lane.look_at_view(&view);
         Some(lane)
@@ -124,6 +138,9 @@ impl ManyLane {
 
     /// Ends a turn of the task. Another one follows if a node has closed an idle connection.
     pub(super) fn turn_ends(&mut self, cx: &mut Context<'_>) {
+        if self.sharing.is_some() {
+            self.tell_turn();
+        }
         if self.look_at_idle_legs(cx) {
             cx.waker().wake_by_ref();
         }
@@ -255,6 +272,11 @@ impl ManyLane {
     /// Gives up the node whose reply is next, because it does not answer in time. Returns whether there is one.
     pub(super) fn give_up_front(&mut self) -> bool {
         self.has_changed = true;
+        if let Turn::Leg(leg) = self.router.turn()
+            && let Some(shared) = self.sockets.get_mut(leg.number()).and_then(LegSocket::shared)
+        {
+            shared.retire();
+        }
         self.router.give_up_front()
     }
 
@@ -265,8 +287,8 @@ impl ManyLane {
 
     /// Returns the bytes of memory that the lane holds, besides its leases.
     pub(super) fn held(&self) -> usize {
-        let tls: usize = self.sockets.iter().map(LegSocket::held_by_tls).sum();
-        size_of::<Self>() + self.router.held() + self.own.capacity() + tls
+        let aside: usize = self.sockets.iter().map(LegSocket::held_aside).sum();
+        size_of::<Self>() + self.router.held() + self.own.capacity() + aside
     }
 
     /// Returns the bytes of memory that the lane leases.
@@ -288,28 +310,36 @@ impl ManyLane {
             while self.sockets.len() <= leg.number() {
                 self.sockets.push(LegSocket::default());
             }
-            let target = Rc::clone(&self.target);
+            let (target, shared) = (Rc::clone(&self.target), self.shared_leg(leg, node));
             self.close(leg);
-            if let Some(socket) = self.sockets.get_mut(leg.number()) {
-                socket.dial(leg, async move { target.connect_node(node).await });
+            let Some(socket) = self.sockets.get_mut(leg.number()) else { continue };
+            match shared {
+                Some(shared) => socket.seek(leg, shared),
+                None => socket.dial(leg, async move { target.connect_node(node).await }),
             }
         }
     }
 
     fn poll_dials(&mut self, cx: &mut Context<'_>, now: Tick) {
         for number in 0..self.sockets.len() {
-            let done = self.sockets.get_mut(number).and_then(|socket| socket.poll_dial(cx));
+            let Some(socket) = self.sockets.get_mut(number) else { continue };
+            let is_own = !socket.is_seeking();
+            let done = socket.poll_dial(cx);
             self.has_changed |= done.is_some();
             match done {
                 Some((leg, Ok(()))) => {
-                    self.target.counts.connection(UpstreamState::Used, 1);
+                    if is_own {
+                        self.target.counts.connection(UpstreamState::Used, 1);
+                    }
                     self.router.connected(leg, now);
                     // The node may have got another address meanwhile.
                     self.view = None;
                 }
                 Some((leg, Err(error))) => {
-                    tracing::debug!(upstream = %self.target.upstream.name(), %error, "cannot reach a node");
-                    self.target.counts.error(error.kind().into());
+                    if is_own {
+                        tracing::debug!(upstream = %self.target.upstream.name(), %error, "cannot reach a node");
+                        self.target.counts.error(error.kind().into());
+                    }
                     self.dial_failed(leg, error.kind(), now);
                 }
                 None => {}
@@ -387,6 +417,13 @@ impl ManyLane {
             if !self.router.has_connection(leg) {
                 if socket.close(&self.resources.pool) {
                     self.target.counts.connection(UpstreamState::Used, -1);
+                }
+                continue;
+            }
+            if let Some(shared) = socket.shared() {
+                if let Given::Lost(why) = shared.give(cx, leg, &mut self.router) {
+                    self.router.lost_shared(leg, why, now);
+                    cx.waker().wake_by_ref();
                 }
                 continue;
             }

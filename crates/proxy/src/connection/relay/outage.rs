@@ -56,6 +56,7 @@ pub(super) fn connect(relay: &mut Relay) {
             Patience::Waits
         }
     };
+    relay.leave_nodes();
     relay.lanes.own.connect(&relay.target, patience);
 }
 

@@ -8,6 +8,7 @@
 //!     +----------------------------------------------+
 //!
 //!   Unused -- find() --> Finding -- poll_connect() --> Many      the map of a cluster is known
+//!   Unused ------------------- share() --------------> Many      its connections are shared
 //!
 //!   any state -- lose() --> Lost      the connection could not be made, or has ended
 //!   any state -- close() -> Unused    the connection is not needed any more
@@ -27,7 +28,7 @@ use portcullis_session::{Incoming, Link, LinkFault, Tick, Unavailable};
 use tokio::time::Instant;
 
 use super::lane::Commands;
-use super::many_lane::ManyLane;
+use super::many_lane::{ManyLane, Sharing};
 use crate::metrics::UpstreamState;
 use crate::net::buffer::BufferPool;
 use crate::net::pipe::Pipe;
@@ -201,6 +202,21 @@ impl OwnLane {
     pub(super) fn spread(&mut self, lane: Option<ManyLane>) {
         if matches!(self.state, State::Finding(_)) {
             self.state = lane.map_or(State::Lost, |lane| State::Many(Box::new(lane)));
+        }
+    }
+
+    /// Begins to share connections to the nodes of a cluster with other clients.
+    pub(super) fn share(&mut self, lane: ManyLane) {
+        if self.is_unused() {
+            *self = Self { state: State::Many(Box::new(lane)), ..Self::new() };
+        }
+    }
+
+    /// Returns the connections to the nodes of a cluster that the client shares. `None` if it shares none.
+    pub(super) fn sharing(&mut self) -> Option<&mut Sharing> {
+        match &mut self.state {
+            State::Many(many) => many.sharing(),
+            _ => None,
         }
     }
 

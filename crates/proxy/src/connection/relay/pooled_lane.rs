@@ -12,7 +12,7 @@ use std::task::{Context, Waker};
 
 use portcullis_session::{Aftermath, Loss, Part, ReplyAction, Session, SessionKey, Tick};
 
-use self::window::Window;
+pub(super) use self::window::Window;
 use super::lane::{Commands, Reply, Sent};
 use super::peer::Asking;
 use super::{Relay, RelayHost, Stage, samples};
@@ -26,10 +26,10 @@ use crate::worker::Worker;
 
 /// The length from which a piece of an incomplete reply shows that the reply is large. Such a piece fills more than
 /// half of a read of a shared connection.
-const LARGE_PIECE: usize = 32 * 1024;
+pub(super) const LARGE_PIECE: usize = 32 * 1024;
 
 /// The number of small replies in a row after which a client is not expected to request large ones.
-const PROVEN: u64 = 16;
+pub(super) const PROVEN: u64 = 16;
 
 /// The bytes waiting for a client from which it counts as lagging: it does not read as fast as it sends requests. A
 /// quarter of `client_output_buffer` counts instead, if that is less.
@@ -187,7 +187,7 @@ impl PooledLane {
         if let Some(chosen) = self.pool.as_ref().filter(|chosen| chosen.is_right(epoch, target)) {
             return Rc::clone(&chosen.pool);
         }
-        let pool = worker.pools.pool(target, session.pool_key());
+        let pool = worker.pools.pool(target, session.pool_key(), None);
         self.pool = Some(Chosen { pool: Rc::clone(&pool), epoch, target: Rc::clone(target) });
         pool
     }
@@ -290,9 +290,7 @@ impl Relay {
             }
         }
         let Some(pooled) = &mut self.lanes.pooled else {
-            self.guard.report_bug("a client without a pooled lane is to share connections");
-            self.stage.fail();
-            return None;
+            return self.room_at_nodes(least, output_buffer);
         };
         if !pooled.has_connection(&self.session, &self.target, &self.worker, cx.waker()) {
             return None;

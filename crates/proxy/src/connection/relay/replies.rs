@@ -36,7 +36,7 @@ impl Relay {
         loop {
             let judged = self.judge_replies();
             let flushed = self.flush_replies(cx)?;
-            if flushed == Flushed::Part && !self.lanes.await_login(&self.session) {
+            if flushed == Flushed::Part && !self.reads_on() {
                 return Ok(());
             }
             if let Stage::Closing(reason) = self.stage {
@@ -54,9 +54,7 @@ impl Relay {
     /// Judges the bytes that came on the client's own upstream connection.
     fn judge_replies(&mut self) -> Judged {
         self.write_local_replies();
-        while !self.stage.is_closing()
-            && (!self.replies.is_congested() || self.lanes.await_login(&self.session))
-        {
+        while !self.stage.is_closing() && (!self.replies.is_congested() || self.reads_on()) {
             if !self.lanes.own.is_open() {
                 break;
             }
@@ -110,6 +108,11 @@ impl Relay {
         } else {
             Judged::All
         }
+    }
+
+    /// Returns whether the upstream is read although the client does not read its replies.
+    fn reads_on(&self) -> bool {
+        self.lanes.read_on(&self.session, &self.replies, || self.guard.entry.listener.output_buffer())
     }
 
     /// Gives up the upstream, and discards all bytes from it that were not passed on. `why` is the reason why the

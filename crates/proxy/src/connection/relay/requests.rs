@@ -191,6 +191,10 @@ impl Relay {
                     self.turn.moved();
                     return true;
                 }
+                if self.poll_switch_at_nodes(cx) {
+                    self.turn.moved();
+                    return true;
+                }
             }
             Until::Clients => {
                 let (session, entry, lanes, target) =

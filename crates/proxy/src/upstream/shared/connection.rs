@@ -119,8 +119,13 @@ enum Phase {
 impl Connection {
     /// Opens a connection and starts its task.
     pub(crate) fn open(class: Class, resources: Rc<Resources>, pool: Rc<Pool>) -> Rc<Self> {
-        let target = Rc::clone(pool.target());
-        let dial = Box::pin(async move { target.connect_in_time().await });
+        let (target, node) = (Rc::clone(pool.target()), pool.node());
+        let dial = Box::pin(async move {
+            match node {
+                Some(node) => target.connect_node(node).await,
+                None => target.connect_in_time().await,
+            }
+        });
         let mut link = PooledLink::new(pool.key().clone());
         let mut setup = Outbox::default();
         setup.push(&link.open());
@@ -241,7 +246,11 @@ impl Connection {
 
     /// Applies a view of the upstream, which may have another master or a failover under way.
     pub(crate) fn look_at(&self, view: &View) {
-        let is_former = self.server().is_some_and(|server| !view.has(server));
+        let has = |server| match self.pool.node() {
+            Some(node) => view.cluster().is_some_and(|cluster| cluster.may_be_at(node, server)),
+            None => view.has(server),
+        };
+        let is_former = self.server().is_some_and(|server| !has(server));
         match view.leaving() {
             Leaving::AtOnce if is_former => self.cut.set(true),
             Leaving::WhenIdle if is_former => self.leave(),

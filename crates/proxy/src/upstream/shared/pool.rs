@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::task::Waker;
 
+use portcullis_session::cluster::{Node, NodeIndex, Reserved};
 use portcullis_session::{PoolKey, SessionKey, Tick};
 
 use super::connection::Connection;
@@ -41,22 +42,27 @@ pub(crate) enum Class {
 pub(crate) struct Pool {
     target: Rc<Target>,
     key: PoolKey,
+    /// The node of the cluster, whose index means this node as long as the pool exists. `None` for other upstreams.
+    node: Option<(NodeIndex, Reserved)>,
     connections: RefCell<Vec<Rc<Connection>>>,
     /// The clients that wait until a connection takes commands.
     waiting: RefCell<HashMap<SessionKey, Waker>>,
 }
 
 impl Pools {
-    /// Returns the pool for this target and key, and makes it if there is none.
-    pub(crate) fn pool(&self, target: &Rc<Target>, key: PoolKey) -> Rc<Pool> {
+    /// Returns the pool for this target, key and node of a cluster, and makes it if there is none.
+    pub(crate) fn pool(&self, target: &Rc<Target>, key: PoolKey, node: Option<&Node>) -> Rc<Pool> {
         let mut pools = self.0.borrow_mut();
         pools.retain(|pool| pool.strong_count() > 0);
-        if let Some(known) = pools.iter().filter_map(Weak::upgrade).find(|pool| pool.serves(target, &key)) {
+        let index = node.map(Node::index);
+        let serves = |pool: &Rc<Pool>| pool.serves(target, &key) && pool.node() == index;
+        if let Some(known) = pools.iter().filter_map(Weak::upgrade).find(serves) {
             return known;
         }
         let pool = Rc::new(Pool {
             target: Rc::clone(target),
             key,
+            node: node.map(|node| (node.index(), node.reserve())),
             connections: RefCell::default(),
             waiting: RefCell::default(),
         });
@@ -148,6 +154,11 @@ impl Pool {
     /// Returns the upstream of the connections.
     pub(crate) const fn target(&self) -> &Rc<Target> {
         &self.target
+    }
+
+    /// Returns the node of the cluster that the connections lead to. `None`: the upstream is no cluster.
+    pub(crate) fn node(&self) -> Option<NodeIndex> {
+        self.node.as_ref().map(|(index, _)| *index)
     }
 
     /// Returns the key of the connections.

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, Waker};
 
 use portcullis_session::cluster::LegIndex;
 
+use super::shared_leg::SharedLeg;
 use crate::net::buffer::{Buffer, BufferPool};
 use crate::net::stream::Stream;
 use crate::upstream::connect::ConnectError;
@@ -29,8 +30,19 @@ enum State {
     None,
     Dialling(LegIndex, Dial),
     Open(LegIndex, Stream),
+    /// Looking for a connection that the client shares.
+    Seeking(LegIndex, Box<SharedLeg>),
+    /// Connections that the client shares.
+    Shared(LegIndex, Box<SharedLeg>),
     /// The connection was closed here. What it had sent is in the buffer.
-    Drained(LegIndex),
+    Drained(LegIndex, Whose),
+}
+
+/// The owner of a connection that was closed here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whose {
+    Own,
+    Shared,
 }
 
 /// The outcome of one read.
@@ -61,12 +73,32 @@ impl LegSocket {
         self.state = State::Dialling(leg, Box::pin(dial));
     }
 
+    /// Starts to look for a connection that the client shares.
+    pub(super) fn seek(&mut self, leg: LegIndex, shared: SharedLeg) {
+        self.state = State::Seeking(leg, Box::new(shared));
+    }
+
+    /// Returns the connections that the client shares, if the leg goes by them.
+    pub(super) fn shared(&mut self) -> Option<&mut SharedLeg> {
+        match &mut self.state {
+            State::Shared(_, shared) => Some(shared),
+            _ => None,
+        }
+    }
+
+    pub(super) const fn is_seeking(&self) -> bool {
+        matches!(self.state, State::Seeking(..))
+    }
+
     pub(super) const fn is_dialling(&self) -> bool {
-        matches!(self.state, State::Dialling(..))
+        matches!(self.state, State::Dialling(..) | State::Seeking(..))
     }
 
     /// Returns the result of a dial that has ended.
     pub(super) fn poll_dial(&mut self, cx: &mut Context<'_>) -> Option<(LegIndex, Result<(), ConnectError>)> {
+        if let State::Seeking(..) = self.state {
+            return self.poll_seek(cx);
+        }
         let State::Dialling(leg, dial) = &mut self.state else { return None };
         let leg = *leg;
         let Poll::Ready(done) = dial.as_mut().poll(cx) else { return None };
@@ -84,11 +116,24 @@ impl LegSocket {
         Some((leg, result))
     }
 
+    fn poll_seek(&mut self, cx: &Context<'_>) -> Option<(LegIndex, Result<(), ConnectError>)> {
+        let State::Seeking(leg, shared) = &mut self.state else { return None };
+        let leg = *leg;
+        let Poll::Ready(done) = shared.poll_connect(cx) else { return None };
+        let state = std::mem::take(&mut self.state);
+        if let (Ok(()), State::Seeking(leg, shared)) = (&done, state) {
+            self.state = State::Shared(leg, shared);
+            // The connection wakes the task.
+            self.is_watched = true;
+        }
+        Some((leg, done.map_err(ConnectError::gave_up)))
+    }
+
     /// Returns the leg that has the connection, if it is open.
     pub(super) const fn leg(&self) -> Option<LegIndex> {
         match &self.state {
-            State::Open(leg, _) | State::Drained(leg) => Some(*leg),
-            State::None | State::Dialling(..) => None,
+            State::Open(leg, _) | State::Shared(leg, _) | State::Drained(leg, _) => Some(*leg),
+            State::None | State::Dialling(..) | State::Seeking(..) => None,
         }
     }
 
@@ -105,7 +150,8 @@ impl LegSocket {
     pub(super) fn peer_address(&self) -> Option<SocketAddr> {
         match &self.state {
             State::Open(_, stream) => stream.peer_address(),
-            State::None | State::Dialling(..) | State::Drained(_) => None,
+            State::Shared(_, shared) => shared.server(),
+            State::None | State::Dialling(..) | State::Seeking(..) | State::Drained(..) => None,
         }
     }
 
@@ -115,8 +161,13 @@ impl LegSocket {
         while !self.input.is_full()
             && self.poll_fill(&mut cx, self.input.bytes().len() + 1, pool) == Fill::Some
         {}
-        if let State::Open(leg, _) = self.state {
-            self.state = State::Drained(leg);
+        match &self.state {
+            State::Open(leg, _) => self.state = State::Drained(*leg, Whose::Own),
+            State::Shared(leg, shared) => {
+                shared.retire();
+                self.state = State::Drained(*leg, Whose::Shared);
+            }
+            State::None | State::Dialling(..) | State::Seeking(..) | State::Drained(..) => {}
         }
     }
 
@@ -124,8 +175,9 @@ impl LegSocket {
     pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>, total: usize, pool: &BufferPool) -> Fill {
         let stream = match &mut self.state {
             State::Open(_, stream) => stream,
-            State::Drained(_) => return Fill::Ended,
-            State::None | State::Dialling(..) => return Fill::Nothing,
+            State::Shared(..) => return self.take_shared(total, pool),
+            State::Drained(..) => return Fill::Ended,
+            State::None | State::Dialling(..) | State::Seeking(..) => return Fill::Nothing,
         };
         self.is_watched = false;
         match stream.poll_readable(cx) {
@@ -150,6 +202,18 @@ impl LegSocket {
         }
     }
 
+    /// Takes replies that came on a shared connection.
+    fn take_shared(&mut self, total: usize, pool: &BufferPool) -> Fill {
+        let State::Shared(_, shared) = &self.state else { return Fill::Nothing };
+        if !shared.has_bytes() {
+            return if shared.is_lost() { Fill::Ended } else { Fill::Nothing };
+        }
+        let Some(room) = self.input.room(total, pool) else { return Fill::NoMemory };
+        let n = shared.take(room);
+        self.input.filled(n);
+        Fill::Some
+    }
+
     /// Returns whether the node has closed the connection. Bytes that it has sent are kept, up to one buffer.
     pub(super) fn poll_closed(&mut self, cx: &mut Context<'_>, pool: &BufferPool) -> bool {
         !self.input.is_full() && self.poll_fill(cx, self.input.bytes().len() + 1, pool) == Fill::Ended
@@ -158,14 +222,18 @@ impl LegSocket {
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
         match &mut self.state {
             State::Open(_, stream) => stream.poll_write(cx, &[IoSlice::new(bytes)]),
-            State::None | State::Dialling(..) | State::Drained(_) => Poll::Pending,
+            State::None
+            | State::Dialling(..)
+            | State::Seeking(..)
+            | State::Shared(..)
+            | State::Drained(..) => Poll::Pending,
         }
     }
 
-    /// Closes the connection, or gives the dial up. Returns whether the connection was open.
+    /// Closes the connection, or gives the dial up. Returns whether the leg had an open connection of its own.
     pub(super) fn close(&mut self, pool: &BufferPool) -> bool {
         self.input.release(pool);
-        matches!(std::mem::take(&mut self.state), State::Open(..) | State::Drained(_))
+        matches!(std::mem::take(&mut self.state), State::Open(..) | State::Drained(_, Whose::Own))
     }
 
     /// Gives back the memory that is not needed while no bytes move.
@@ -177,10 +245,12 @@ impl LegSocket {
         self.input.held()
     }
 
-    pub(super) fn held_by_tls(&self) -> usize {
+    /// Returns the bytes of memory that TLS or a shared leg holds.
+    pub(super) fn held_aside(&self) -> usize {
         match &self.state {
             State::Open(_, stream) => stream.held(),
-            State::None | State::Dialling(..) | State::Drained(_) => 0,
+            State::Seeking(_, shared) | State::Shared(_, shared) => shared.held(),
+            State::None | State::Dialling(..) | State::Drained(..) => 0,
         }
     }
 }

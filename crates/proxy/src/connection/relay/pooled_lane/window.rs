@@ -11,7 +11,7 @@ const FIRST_HALF: usize = 32;
 /// The unanswered bytes, in two halves. After one half was given, the half before it must be answered before more is
 /// given.
 #[derive(Debug)]
-pub(super) struct Window {
+pub(in crate::connection::relay) struct Window {
     /// The size of a half, in bytes.
     half: u32,
     /// The bytes that were given in the current half.
@@ -29,7 +29,7 @@ pub(super) struct Window {
 }
 
 impl Window {
-    pub(super) fn new() -> Self {
+    pub(in crate::connection::relay) fn new() -> Self {
         let half = bytes(FIRST_HALF);
         Self { half, given: 0, asked: 0, answered: 0, mark: 0, streamed: 0, each: 0 }
     }
@@ -37,7 +37,7 @@ impl Window {
     /// Returns the number of bytes that may be given now. A command of `least` bytes may always be the first of a
     /// half. The replies to both halves should fit into `budget` bytes, because the client may not read any of them
     /// yet.
-    pub(super) fn room(&mut self, least: usize, budget: usize) -> usize {
+    pub(in crate::connection::relay) fn room(&mut self, least: usize, budget: usize) -> usize {
         if self.given > 0 && self.given.saturating_add(bytes(least)) > self.half {
             // The rest of this half is too small for the command.
             self.given = self.given.max(self.half);
@@ -60,13 +60,13 @@ impl Window {
     }
 
     /// Records that `given` bytes were given, with this number of commands.
-    pub(super) fn give(&mut self, given: usize, commands: u64) {
+    pub(in crate::connection::relay) fn give(&mut self, given: usize, commands: u64) {
         self.given = self.given.saturating_add(bytes(given));
         self.asked += commands;
     }
 
     /// Records `came` bytes of replies, with which `ended` replies became complete.
-    pub(super) fn answer(&mut self, came: usize, ended: u64) {
+    pub(in crate::connection::relay) fn answer(&mut self, came: usize, ended: u64) {
         self.answered += ended;
         self.streamed = self.streamed.saturating_add(bytes(came));
         if let Some(ended) = u32::try_from(ended).ok().filter(|ended| *ended > 0) {

@@ -59,6 +59,8 @@ impl Connection {
             (_, None) => Loss::Unsent(Unavailable::Connect),
         };
         match loss {
+            // The legs of a cluster's clients tell the watcher which node it is.
+            _ if self.pool.node().is_some() => {}
             _ if matches!(end, End::Fault(PoolFault::Replica)) => target.view.dials().misled(),
             Loss::Unsent(why) if was_open => target.view.dials().failed(why),
             Loss::Closed => target.hint(Hint::Silent),
