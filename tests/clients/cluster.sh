@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Clients before a cluster, all through one address: redis-py, ioredis and node-redis, each as a client of one server and
-# as one of a cluster, also while slots move and replicas take the place of their masters. What they read is searched for
-# the addresses of the nodes. About a minute; downloads are kept in target/clients. The redis crate is in
-# tests/e2e/cluster/redis_rs.rs.
+# as one of a cluster, also while slots move and replicas take the place of their masters; and BullMQ and Celery, whose
+# keys have a hash tag. What they read is searched for the addresses of the nodes. About two minutes; downloads are kept in
+# target/clients. The redis crate is in tests/e2e/cluster/redis_rs.rs.
 #
 #   tests/clients/cluster.sh          all of it
+#   tests/clients/cluster.sh queues   only BullMQ and Celery
 #   tests/clients/cluster.sh fetch    only the downloads
 #
 # PORTCULLIS_BIN names a binary instead of the one that is built here.
@@ -13,14 +14,19 @@ set -euo pipefail
 # The functions of presented.sh and shared.sh: the clients, the proxy, waiting.
 . "$(dirname "$0")/presented.sh"
 
+presented_packages+=(celery==5.7.0 packaging==26.3)
+presented_modules+=(bullmq@6.7.0)
 longest=300
 
 cluster_main() {
-    local state=$work/cluster data_port tap
+    local state=$work/cluster parts=("$@") part data_port tap
     mkdir -p "$work"
+    [ ${#parts[@]} -gt 0 ] || parts=(cluster queues)
+    for part in "${parts[@]}"; do
+        case $part in cluster | queues | fetch) ;; *) fail "no such part: $part (cluster, queues, fetch)" ;; esac
+    done
     fetch_presented
-    [ "$*" != fetch ] || return 0
-    [ $# = 0 ] || fail "no such part: $* (fetch)"
+    [ "${parts[*]}" != fetch ] || return 0
     find_gate
     trap stop_all EXIT
     start_nodes "$state"
@@ -34,7 +40,9 @@ cluster_main() {
     wait_for "$gate_port" "the tap"
     export SLOT_MOVE="python3 $top/tests/clients/nodes.py move $state/nodes"
     export PLANNED_FAILOVER="python3 $top/tests/clients/nodes.py failover $state/nodes"
-    run_scripts cluster cluster "$gate_port"
+    for part in "${parts[@]}"; do
+        run_scripts "$part" cluster "$gate_port"
+    done
     kill "$tap"
     wait "$tap" || fail "clients read inner addresses, see above"
 }

@@ -101,7 +101,7 @@ run_scripts() {
     shift 2
     local log=$work/$name-$run.log
     echo "$run:"
-    cp "$top"/tests/clients/{presented,cluster,listeners}.mjs "$work/packages-presented/"
+    cp "$top"/tests/clients/{presented,cluster,listeners,queues}.mjs "$work/packages-presented/"
     if ! PYTHONDONTWRITEBYTECODE=1 timeout "$longest" "$presented_python" "$top/tests/clients/$name.py" 127.0.0.1 "$@" 2>"$log" ||
         ! timeout "$longest" node "$work/packages-presented/$name.mjs" 127.0.0.1 "$@" 2>>"$log"; then
         tail -n 40 "$log" >&2
