@@ -9,6 +9,7 @@ mod locks;
 mod logins;
 mod lying;
 mod memory;
+mod monitors;
 mod open_legs;
 mod places;
 mod pubsub;
