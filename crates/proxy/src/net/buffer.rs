@@ -206,7 +206,14 @@ impl Buffer {
     }
 
     /// Gives back the memory that is not needed while no bytes move: all of it, or all but a small content.
+    #[inline]
     pub(crate) fn park(&mut self, pool: &BufferPool) {
+        if self.data.is_some() {
+            self.shrink(pool);
+        }
+    }
+
+    fn shrink(&mut self, pool: &BufferPool) {
         let held = self.end - self.start;
         let Some(data) = &self.data else { return };
         if held == 0 {

@@ -143,6 +143,8 @@ pub struct Router {
     subscriptions: Subscriptions,
     waits: Waits,
     hints: Hints,
+    /// The time before which no leg becomes idle for long.
+    idle_at: Tick,
     ended: Option<Ended>,
 }
 
@@ -270,6 +272,7 @@ impl Router {
             subscriptions: Subscriptions::default(),
             waits: Waits::default(),
             hints: Hints::default(),
+            idle_at: Tick::default(),
             ended: None,
         }
     }
@@ -293,6 +296,13 @@ impl Router {
 
     /// Does what the time allows. The caller calls it when it begins to move bytes.
     pub fn advance(&mut self, now: Tick) {
+        if self.is_calm(now) {
+            self.tell_slow(now);
+            if self.idle_at <= now {
+                self.remove_superfluous(now);
+            }
+            return;
+        }
         self.adopt();
         self.go_on(now);
         if self.has_unopened() {
@@ -300,10 +310,7 @@ impl Router {
         }
         self.tell_slow(now);
         self.go_on_listening(now);
-        while let Some(leg) = self.superfluous(now) {
-            self.legs.remove(leg);
-            self.subscriptions.forget_leg(leg);
-        }
+        self.remove_superfluous(now);
     }
 
     /// Returns the time at which [`Router::advance`] has something to do, if nothing else happens. `None`: never.
@@ -317,12 +324,12 @@ impl Router {
         [step, owner, subscriptions, self.legs.due()].into_iter().flatten().min()
     }
 
-    /// Returns the time at which [`Router::advance`] closes an idle leg, or says that a node takes long. It may be called
-    /// a little later.
+    /// Returns the time at which [`Router::advance`] looks for legs that are idle, or says that a node takes long. It may
+    /// be called a little later.
+    #[inline]
     pub fn idle_due(&self) -> Option<Tick> {
         let slow = self.slow_node().map(|_| self.front_since.after(PATIENCE));
-        let needs_any = !self.is_plain();
-        let idle = self.legs.idle_due(|leg| needs_any && self.is_needed(leg));
+        let idle = (!self.legs.is_empty()).then_some(self.idle_at);
         [idle, slow].into_iter().flatten().min()
     }
 
@@ -409,6 +416,11 @@ impl Router {
         self.ended.filter(|_| self.order.is_empty() && has_all)
     }
 
+    /// Returns whether there is news for the watcher of the cluster.
+    pub const fn has_hints(&self) -> bool {
+        !self.hints.is_empty()
+    }
+
     /// Takes the news for the watcher of the cluster.
     pub fn take_hints(&mut self) -> Hints {
         std::mem::take(&mut self.hints)
@@ -459,6 +471,21 @@ impl Router {
     pub fn setting_up(&self) -> impl Iterator<Item = LegIndex> + '_ {
         let is_setting_up = |leg: &Leg| matches!(leg.state, LegState::SettingUp { .. });
         self.legs.all().filter(move |(_, leg)| is_setting_up(leg)).map(|(index, _)| index)
+    }
+
+    /// Returns whether the caller has bytes to write to a leg, while the router [is calm](Self::is_calm).
+    pub fn has_unwritten(&self) -> bool {
+        self.legs.have_unwritten()
+    }
+
+    /// Returns the number of legs that were removed so far. The caller closes the sockets of legs that are removed.
+    pub const fn removed_legs(&self) -> u32 {
+        self.legs.removed()
+    }
+
+    /// Returns whether there may be a leg to read besides the one whose turn it is.
+    pub fn has_listener(&self) -> bool {
+        self.legs.have_listener()
     }
 
     /// Returns the legs with bytes to write.
@@ -541,9 +568,14 @@ impl Router {
         self.legs.add(leg, |leg| transaction.uses(leg) || subscriptions.know_leg(leg))
     }
 
-    /// Returns a leg that need not be kept.
-    fn superfluous(&self, now: Tick) -> Option<LegIndex> {
-        self.legs.superfluous(now).find(|leg| !self.is_needed(*leg))
+    /// Removes the legs that need not be kept.
+    fn remove_superfluous(&mut self, now: Tick) {
+        let superfluous = |router: &Self| router.legs.superfluous(now).find(|leg| !router.is_needed(*leg));
+        while let Some(leg) = superfluous(self) {
+            self.legs.remove(leg);
+            self.subscriptions.forget_leg(leg);
+        }
+        self.idle_at = self.legs.idle_at(now);
     }
 
     /// Returns whether a leg must stay although it owes nothing.

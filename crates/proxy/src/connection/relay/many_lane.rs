@@ -21,9 +21,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use portcullis_session::cluster::{
-    Ended, Hints, LegIndex, Node, NodeIndex, Received, Router, RouterSettings, Turn,
-};
+use portcullis_session::cluster::{Ended, LegIndex, Node, NodeIndex, Received, Router, RouterSettings, Turn};
 use portcullis_session::{Tick, Unavailable};
 use tokio::time::{Instant, Sleep, sleep};
 
@@ -64,6 +62,8 @@ pub(super) struct ManyLane {
     heard: Option<LegIndex>,
     /// The connections that the client shares. `None`: it has connections of its own.
     sharing: Option<Sharing>,
+    /// The number of removed legs whose sockets are closed.
+    removed: u32,
 }
 
 impl ManyLane {
@@ -97,6 +97,7 @@ impl ManyLane {
             own: Vec::new(),
             heard: None,
             sharing,
+            removed: 0,
         };
         lane.look_at_view(&view);
         Some(lane)
@@ -161,11 +162,15 @@ impl ManyLane {
         if self.router.is_calm(now) && !self.sockets.iter().any(LegSocket::is_dialling) {
             self.has_changed = false;
             self.timer = None;
-            self.flush(cx, now);
+            if self.router.has_unwritten() || self.removed != self.router.removed_legs() {
+                self.flush(cx, now);
+            }
         } else {
             self.proceed_with_all(cx, now);
         }
-        self.give_hints();
+        if self.router.has_hints() {
+            self.give_hints();
+        }
     }
 
     /// Does everything that may be due.
@@ -404,6 +409,7 @@ impl ManyLane {
 
     /// Writes what the legs accept, and closes the sockets of legs that the router has given up.
     fn flush(&mut self, cx: &mut Context<'_>, now: Tick) {
+        self.removed = self.router.removed_legs();
         for socket in &mut self.sockets {
             let Some(leg) = socket.leg() else { continue };
             if self.router.bytes_for(leg).is_empty() && self.router.has_connection(leg) {
@@ -459,7 +465,7 @@ impl ManyLane {
 
     /// Passes bytes of a leg with subscriptions on, in turn with the other ones.
     fn hear(&mut self, cx: &mut Context<'_>, replies: &mut Pipe, now: Tick) -> Next {
-        if self.router.listening().next().is_none() {
+        if !self.router.has_listener() || self.router.listening().next().is_none() {
             return Next::Waits;
         }
         let mut legs: Vec<LegIndex> = self.router.listening().collect();
@@ -529,9 +535,6 @@ impl ManyLane {
     /// Tells the watcher of the cluster what the nodes have said, and counts it.
     fn give_hints(&mut self) {
         let hints = self.router.take_hints();
-        if hints == Hints::default() {
-            return;
-        }
         let counted = [
             (RedirectKind::Moved, hints.moves),
             (RedirectKind::Ask, hints.asks),

@@ -25,12 +25,4 @@ impl Router {
     pub fn begins(&self, leg: LegIndex) -> bool {
         self.legs.get(leg).is_some_and(Leg::begins)
     }
-
-    /// Returns whether no leg must stay that owes nothing.
-    pub(super) fn is_plain(&self) -> bool {
-        matches!(self.front, Front::Ordered)
-            && self.subscriptions.is_unused()
-            && self.transaction.is_none()
-            && self.incoming.streams_to().is_none()
-    }
 }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use portcullis_resp::command::{CommandId, Flags, id, keys, lookup, lookup_subcommand};
-use portcullis_resp::scan::arguments;
+use portcullis_resp::scan::{Span, arguments};
 use portcullis_resp::slot::slot;
 
 use crate::cluster::{CommandSlot, LearnedCommand, ServerFacts};
@@ -17,6 +17,8 @@ pub(super) struct Command<'b> {
     pub(super) id: CommandId,
     pub(super) frame: &'b [u8],
     pub(super) arguments: u64,
+    /// The place of the name in the frame, if it is known.
+    pub(super) name_at: Option<Span>,
     pub(super) is_whole: bool,
     /// The command as the nodes describe it, if the table does not have it.
     pub(super) learned: Option<&'b LearnedCommand>,
@@ -61,7 +63,10 @@ impl Command<'_> {
 
     /// Returns the slot of the keys, as far as they have arrived.
     pub(super) fn slot(&self) -> CommandSlot {
-        let args = keys::Frame::new(self.frame, self.arguments);
+        let args = match self.name_at {
+            Some(name) => keys::Frame::behind(name, self.frame, self.arguments),
+            None => keys::Frame::new(self.frame, self.arguments),
+        };
         match self.learned {
             None if self.is_whole => return CommandSlot::of(self.id, &args),
             Some(learned) if self.is_whole => return CommandSlot::of_learned(learned, &args),
@@ -122,7 +127,7 @@ pub(super) fn whole<'b>(frame: &'b [u8], server: &'b ServerFacts) -> Option<Comm
     let mut args = arguments(frame);
     let id = lookup(args.next()?).unwrap_or(CommandId::UNKNOWN);
     let arguments = u64::try_from(args.count() + 1).ok()?;
-    let command = Command { id, frame, arguments, is_whole: true, learned: None };
+    let command = Command { id, frame, arguments, name_at: None, is_whole: true, learned: None };
     let exact = exact_id(&command);
     Some(Command { id: exact, learned: learned(server, exact, &command), ..command })
 }

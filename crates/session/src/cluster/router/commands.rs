@@ -214,7 +214,14 @@ impl Router {
                 }
                 Ok(Request::Head { name, arguments, .. }) if partial.len() >= MAX_FRAME => {
                     let id = lookup(name.of(&partial)).unwrap_or(CommandId::UNKNOWN);
-                    let command = Command { id, frame: &partial, arguments, is_whole: false, learned: None };
+                    let command = Command {
+                        id,
+                        frame: &partial,
+                        arguments,
+                        name_at: None,
+                        is_whole: false,
+                        learned: None,
+                    };
                     let exact = exact_id(&command);
                     let server = self.server_for(exact);
                     let learned = server.as_deref().and_then(|server| learned(server, exact, &command));
@@ -321,7 +328,8 @@ impl Router {
     /// Judges one whole command.
     fn command(&mut self, frame: &[u8], name: Span, arguments: u64, now: Tick) -> Judged {
         let id = lookup(name.of(frame)).unwrap_or(CommandId::UNKNOWN);
-        let mut command = Command { id, frame, arguments, is_whole: true, learned: None };
+        let mut command =
+            Command { id, frame, arguments, name_at: Some(name), is_whole: true, learned: None };
         command.id = exact_id(&command);
         let server = self.server_for(command.id);
         command.learned = server.as_deref().and_then(|server| learned(server, command.id, &command));

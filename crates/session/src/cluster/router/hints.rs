@@ -30,6 +30,26 @@ pub struct Hints {
 }
 
 impl Hints {
+    /// Returns whether there is no news.
+    pub(super) const fn is_empty(&self) -> bool {
+        matches!(
+            self,
+            Self {
+                moved: None,
+                moves: 0,
+                asks: 0,
+                try_agains: 0,
+                cluster_downs: 0,
+                asked: None,
+                unknown: false,
+                cluster_down: false,
+                refused: None,
+                silent: None,
+                slow: None,
+            }
+        )
+    }
+
     /// Counts an answer that is no reply to the command.
     pub(super) fn count(&mut self, redirect: Option<&Redirect>) {
         match redirect {

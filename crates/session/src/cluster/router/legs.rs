@@ -6,27 +6,40 @@ use crate::tick::Tick;
 
 /// The legs of one session, by their indices.
 #[derive(Debug, Default)]
-pub(super) struct Legs(Vec<Option<Box<Leg>>>);
+pub(super) struct Legs {
+    places: Vec<Option<Box<Leg>>>,
+    /// The number of legs that were removed so far.
+    removed: u32,
+}
 
 impl Legs {
     #[inline]
     pub(super) fn get(&self, index: LegIndex) -> Option<&Leg> {
-        self.0.get(index.number())?.as_deref()
+        self.places.get(index.number())?.as_deref()
     }
 
     #[inline]
     pub(super) fn get_mut(&mut self, index: LegIndex) -> Option<&mut Leg> {
-        self.0.get_mut(index.number())?.as_deref_mut()
+        self.places.get_mut(index.number())?.as_deref_mut()
     }
 
     /// Returns all legs with their indices.
     #[inline]
     pub(super) fn all(&self) -> impl Iterator<Item = (LegIndex, &Leg)> {
-        self.0.iter().enumerate().filter_map(|(number, leg)| Some((index(number)?, leg.as_deref()?)))
+        self.places.iter().enumerate().filter_map(|(number, leg)| Some((index(number)?, leg.as_deref()?)))
+    }
+
+    /// Returns all legs without their indices.
+    #[inline]
+    fn each(&self) -> impl Iterator<Item = &Leg> {
+        self.places.iter().filter_map(Option::as_deref)
     }
 
     pub(super) fn all_mut(&mut self) -> impl Iterator<Item = (LegIndex, &mut Leg)> {
-        self.0.iter_mut().enumerate().filter_map(|(number, leg)| Some((index(number)?, leg.as_deref_mut()?)))
+        self.places
+            .iter_mut()
+            .enumerate()
+            .filter_map(|(number, leg)| Some((index(number)?, leg.as_deref_mut()?)))
     }
 
     /// Returns the leg by which new commands go to a node, or the one for commands that are sent again.
@@ -52,12 +65,27 @@ impl Legs {
 
     /// Returns whether all legs carry commands.
     pub(super) fn are_calm(&self) -> bool {
-        self.all().all(|(_, leg)| leg.is_open() && !leg.is_left)
+        self.each().all(|leg| leg.is_open() && !leg.is_left)
     }
 
     /// Returns whether a leg has no connection that carries commands.
     pub(super) fn has_unopened(&self) -> bool {
-        self.all().any(|(_, leg)| !leg.is_open())
+        self.each().any(|leg| !leg.is_open())
+    }
+
+    /// Returns whether bytes wait to be written to a leg.
+    pub(super) fn have_unwritten(&self) -> bool {
+        self.each().any(|leg| !leg.unwritten().is_empty())
+    }
+
+    /// Returns whether there is a leg with subscriptions.
+    pub(super) fn have_listener(&self) -> bool {
+        self.each().any(|leg| leg.listens)
+    }
+
+    /// Returns the number of legs that were removed so far.
+    pub(super) const fn removed(&self) -> u32 {
+        self.removed
     }
 
     /// Returns the legs with subscriptions that are not broken.
@@ -85,29 +113,30 @@ impl Legs {
 
     /// Adds a leg. If there is no room, the leg that has been idle for longest gives way. `None`: no leg is idle.
     pub(super) fn add(&mut self, leg: Leg, is_needed: impl Fn(LegIndex) -> bool) -> Option<LegIndex> {
-        let free = self.0.iter().position(Option::is_none);
+        let free = self.places.iter().position(Option::is_none);
         let number = match free {
             Some(number) => number,
-            None if self.0.len() < MAX_LEGS => {
-                self.0.reserve_exact(1);
-                self.0.push(None);
-                self.0.len() - 1
+            None if self.places.len() < MAX_LEGS => {
+                self.places.reserve_exact(1);
+                self.places.push(None);
+                self.places.len() - 1
             }
             None => {
                 let idle = self.all().filter(|(index, leg)| leg.pending() == 0 && !is_needed(*index));
                 idle.min_by_key(|(_, leg)| leg.used_at)?.0.number()
             }
         };
-        *self.0.get_mut(number)? = Some(Box::new(leg));
+        *self.places.get_mut(number)? = Some(Box::new(leg));
         index(number)
     }
 
     pub(super) fn remove(&mut self, index: LegIndex) {
-        if let Some(place) = self.0.get_mut(index.number()) {
+        self.removed = self.removed.wrapping_add(1);
+        if let Some(place) = self.places.get_mut(index.number()) {
             *place = None;
         }
-        while matches!(self.0.last(), Some(None)) {
-            self.0.pop();
+        while matches!(self.places.last(), Some(None)) {
+            self.places.pop();
         }
     }
 
@@ -121,12 +150,12 @@ impl Legs {
 
     /// Returns the bytes of all kept frames.
     pub(super) fn kept(&self) -> usize {
-        self.all().map(|(_, leg)| leg.kept.size()).sum()
+        self.each().map(|leg| leg.kept.size()).sum()
     }
 
     /// Returns a number that grows with each command.
     pub(super) fn sent(&self) -> usize {
-        self.all().map(|(_, leg)| leg.sent()).sum()
+        self.each().map(Leg::sent).sum()
     }
 
     /// Returns whether a leg other than this one owes the reply to a command that may write.
@@ -136,11 +165,11 @@ impl Legs {
 
     /// Returns whether a leg to this node owes a reply.
     pub(super) fn node_owes(&self, node: NodeIndex) -> bool {
-        self.all().any(|(_, leg)| leg.node == node && leg.pending() > 0)
+        self.each().any(|leg| leg.node == node && leg.pending() > 0)
     }
 
     pub(super) fn is_congested(&self) -> bool {
-        self.all().any(|(_, leg)| leg.is_congested())
+        self.each().any(Leg::is_congested)
     }
 
     /// Returns the open leg that was used last.
@@ -152,8 +181,7 @@ impl Legs {
 
     /// Returns the bytes of memory that the legs occupy.
     pub(super) fn held(&self) -> usize {
-        self.0.capacity() * size_of::<Option<Box<Leg>>>()
-            + self.all().map(|(_, leg)| leg.held()).sum::<usize>()
+        self.places.capacity() * size_of::<Option<Box<Leg>>>() + self.each().map(Leg::held).sum::<usize>()
     }
 
     /// Returns the first leg that is to be dialled now, of those that `may` be. The caller dials it.
@@ -177,13 +205,20 @@ impl Legs {
             LegState::Closed { retry_at, is_dialling: false, .. } if !leg.is_left => Some(retry_at),
             _ => None,
         };
-        self.all().filter_map(|(_, leg)| due(leg)).min()
+        self.each().filter_map(due).min()
     }
 
-    /// Returns the time at which the first idle leg is closed, of those that are not needed.
-    pub(super) fn idle_due(&self, is_needed: impl Fn(LegIndex) -> bool) -> Option<Tick> {
-        let idle = self.all().filter(|(index, leg)| leg.pending() == 0 && !is_needed(*index));
-        idle.map(|(_, leg)| leg.used_at.after(leg.idle)).min()
+    /// Returns a time before which no leg has been idle for long.
+    pub(super) fn idle_at(&self, now: Tick) -> Tick {
+        let idle_at = |leg: &Leg| match leg.used_at.after(leg.idle) {
+            at if leg.pending() == 0 && at > now => at,
+            _ => now.after(leg.idle),
+        };
+        self.each().map(idle_at).min().unwrap_or_default()
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.places.is_empty()
     }
 }
 

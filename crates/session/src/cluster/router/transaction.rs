@@ -65,11 +65,6 @@ impl Transaction {
         !matches!(self.state, State::None)
     }
 
-    /// Returns whether there is neither a transaction nor a WATCH.
-    pub(super) const fn is_none(&self) -> bool {
-        matches!(self.state, State::None) && self.watch.is_none()
-    }
-
     /// Returns whether the leg has the transaction or the WATCH.
     pub(super) fn uses(&self, leg: LegIndex) -> bool {
         self.watch.is_some_and(|(watching, _)| watching == leg)
@@ -327,7 +322,7 @@ impl Router {
             }
             State::Running { leg, is_spoilt: true, .. } => {
                 self.transaction.reset();
-                let discard = Command { frame: DISCARD, ..command };
+                let discard = Command { frame: DISCARD, name_at: None, ..command };
                 self.send_to(leg, discard, Kind::SpoiltExec, false, now)
             }
             State::Running { leg, slot, .. } => {
