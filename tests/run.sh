@@ -263,6 +263,20 @@ step_servers() {
     TEST_SERVERS=$(tests/servers.sh) cargo test --locked -p e2e -- servers:: differential:: --nocapture
 }
 
+# Tests of clusters whose nodes are of other versions, and WAITAOF, which needs one of them.
+step_cluster_servers() {
+    local servers name
+    cargo build --locked -p portcullis
+    servers=$(tests/servers.sh)
+    for name in redis-8.2 valkey-8; do
+        if [[ :$servers != *:$name=* ]]; then
+            echo "NOT CHECKED: clusters of $name"
+            continue
+        fi
+        TEST_SERVERS=$servers TEST_CLUSTER_SERVER=$name cargo test --locked -p e2e -- cluster::
+    done
+}
+
 # A few seconds each, from the corpus in the repository; new inputs stay outside it.
 # CI must give the same result for the same code, hence the fixed seed; FUZZ_SEED=0 FUZZ_SECONDS=600 searches further.
 step_fuzz() {

@@ -65,6 +65,11 @@ impl Transaction {
         !matches!(self.state, State::None)
     }
 
+    /// Returns whether there is neither a transaction nor a WATCH.
+    pub(super) const fn is_none(&self) -> bool {
+        matches!(self.state, State::None) && self.watch.is_none()
+    }
+
     /// Returns whether the leg has the transaction or the WATCH.
     pub(super) fn uses(&self, leg: LegIndex) -> bool {
         self.watch.is_some_and(|(watching, _)| watching == leg)
