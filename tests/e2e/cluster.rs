@@ -14,6 +14,7 @@ mod open_legs;
 mod places;
 mod pubsub;
 mod redis_rs;
+mod replicas;
 mod scan;
 mod scripted;
 mod shared;

@@ -11,6 +11,7 @@ use crate::client::Client;
 use crate::gate::GateBuilder;
 use crate::redis::Redis;
 use crate::reply::Reply;
+use crate::server::Server;
 use crate::wait::{eventually, eventually_within};
 
 /// The beginning of the address of each node.
@@ -41,12 +42,19 @@ pub struct ClusterBuilder {
     tls: Option<(Pair, String)>,
     replicas: bool,
     is_ipv6: bool,
+    server: Option<Server>,
 }
 
 impl ClusterBuilder {
     /// Lets all nodes listen on ::1.
     pub const fn ipv6(mut self) -> Self {
         self.is_ipv6 = true;
+        self
+    }
+
+    /// Uses this binary for all nodes, in place of [`Server::of_clusters`].
+    pub fn server(mut self, server: &Server) -> Self {
+        self.server = Some(server.clone());
         self
     }
 
@@ -150,7 +158,14 @@ struct Node {
 
 impl Cluster {
     pub fn builder() -> ClusterBuilder {
-        ClusterBuilder { password: None, lines: Vec::new(), tls: None, replicas: true, is_ipv6: false }
+        ClusterBuilder {
+            password: None,
+            lines: Vec::new(),
+            tls: None,
+            replicas: true,
+            is_ipv6: false,
+            server: None,
+        }
     }
 
     /// Starts three masters and three replicas without passwords. Node 3 is the replica of node 0, and so on.
@@ -165,15 +180,26 @@ impl Cluster {
         self.gate_by(&nodes)
     }
 
+    /// Returns a proxy like [`Self::gate`] that reads from replicas.
+    pub fn replica_gate(&self) -> GateBuilder {
+        let nodes: Vec<String> = (0..MASTERS).map(|node| self.address(node).to_string()).collect();
+        self.gate_with(&nodes, ", read_from: replicas")
+    }
+
     /// Returns a proxy that finds this cluster by these nodes.
     pub fn gate_by<S: AsRef<str>>(&self, nodes: &[S]) -> GateBuilder {
+        self.gate_with(nodes, "")
+    }
+
+    /// `more` are further keys of `cluster`.
+    fn gate_with<S: AsRef<str>>(&self, nodes: &[S], more: &str) -> GateBuilder {
         let nodes: Vec<String> = nodes.iter().map(|node| format!("\"{}\"", node.as_ref())).collect();
         let mut gate = GateBuilder::default().listener("auth: trust");
         if let Some((_, ca)) = &self.builder.tls {
             gate = gate.file("ca.pem", ca);
         }
         let hidden = (0..self.nodes.len()).map(|node| self.address(node));
-        let gate = gate.upstream(&format!("cluster: {{nodes: [{}]}}", nodes.join(", "))).hides(hidden);
+        let gate = gate.upstream(&format!("cluster: {{nodes: [{}]{more}}}", nodes.join(", "))).hides(hidden);
         self.builder.password.iter().fold(gate, |gate, password| gate.password(password))
     }
 
@@ -224,6 +250,7 @@ impl Cluster {
         assert!(number < MOST, "a certificate has {MOST} addresses");
         let ip = self.builder.ip(number);
         let mut builder = Redis::builder()
+            .server(&self.builder.server.clone().unwrap_or_else(Server::of_clusters))
             .at(ip)
             .line("cluster-enabled yes\ncluster-node-timeout 1000\nrepl-diskless-sync-delay 0")
             // A replica that moves to another master by itself would surprise a test.

@@ -29,6 +29,14 @@ impl Server {
         std::iter::once(Self::installed()).chain(others).collect()
     }
 
+    /// Returns the server of the nodes of clusters: the installed one, or that of `TEST_SERVERS` which
+    /// `TEST_CLUSTER_SERVER` names.
+    pub fn of_clusters() -> Self {
+        let Ok(name) = env::var("TEST_CLUSTER_SERVER") else { return Self::installed() };
+        let named = Self::all().into_iter().find(|server| server.name == name);
+        named.unwrap_or_else(|| panic!("TEST_CLUSTER_SERVER: TEST_SERVERS has no {name}"))
+    }
+
     /// Returns whether the server was built with TLS. Only such a server complains about the missing certificate.
     pub fn has_tls(&self) -> bool {
         let output = Command::new(&self.path).args(["--port", "0", "--tls-port", "6380"]).output();

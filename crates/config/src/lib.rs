@@ -49,8 +49,8 @@ pub use limits::{Limits, Tcp, Timeouts};
 pub use load::{Loaded, Reading, default_path, load, read, read_document};
 pub use model::{
     Acl, Admin, Audit, AuditPath, Auth, Cluster, CommandAudit, Connections, Credentials, KeyForm, Listener,
-    Log, LogFormat, LogLevel, Observe, Overflow, ProxyProtocol, Refusal, Reload, Sentinel, SyslogServer,
-    Takeover, Upstream, User,
+    Log, LogFormat, LogLevel, Observe, Overflow, ProxyProtocol, ReadFrom, Refusal, Reload, Sentinel,
+    SyslogServer, Takeover, Upstream, User,
 };
 pub use origin::{Document, Origin};
 pub use places::Places;

@@ -16,7 +16,7 @@ use crate::presentation::Presentation;
 use crate::tls::{ClientTls, ServerTls};
 
 pub use self::audit::{Audit, AuditPath, CommandAudit, Overflow, SyslogServer};
-pub use self::cluster::Cluster;
+pub use self::cluster::{Cluster, ReadFrom};
 pub use self::observe::{KeyForm, Observe};
 pub use self::sentinel::Sentinel;
 pub(crate) use self::translations::Translations;

@@ -11,20 +11,20 @@ use rustix::process::Signal;
 use super::commands::{ready, started};
 
 /// What a command in flight reads when its node is lost, or has lost its slots.
-const CLOSED: &str =
+pub(super) const CLOSED: &str =
     "-ERR portcullis: upstream 'main' closed the connection; this command may or may not have run";
-const CHANGED: &str =
+pub(super) const CHANGED: &str =
     "-ERR portcullis: upstream 'main' changed a master; this command may or may not have run";
 
 /// What a client in a transaction reads when its node is lost, before its connection is closed.
 const ENDS: &str = "-ERR portcullis: upstream 'main' closed the connection; this session ends (multi)";
 
 const UNAVAILABLE: &str = "-ERR portcullis: upstream 'main' unavailable (";
-const TRYAGAIN: &str = "-TRYAGAIN ";
-const ABORTED: &str = "-EXECABORT ";
+pub(super) const TRYAGAIN: &str = "-TRYAGAIN ";
+pub(super) const ABORTED: &str = "-EXECABORT ";
 /// The error of a node that has heard too little of the others. With the node timeout of the tests, a busy machine is
 /// enough for that.
-const DOWN: &str = "-CLUSTERDOWN ";
+pub(super) const DOWN: &str = "-CLUSTERDOWN ";
 
 /// The writers of a test, and their hash tags.
 const CLIENTS: usize = 4;

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 
 use e2e::client::encode;
-use e2e::{Cluster, Gate, eventually};
+use e2e::{Cluster, Gate, Server, eventually};
 
 use super::commands::started;
 
@@ -95,6 +95,28 @@ fn wait_counts_the_replicas_of_every_master_that_was_written_to() {
     // No master has two replicas, so the time passes.
     client.assert_reply("WAIT 2 50", ":1");
     client.assert_reply("WAIT 1 -5", "-ERR timeout is negative");
+}
+
+/// The servers of `TEST_SERVERS` from version 7.2 on know the command, and the installed one perhaps.
+#[test]
+fn waitaof_counts_the_files_of_every_master_that_was_written_to() {
+    for server in Server::all().iter().filter(|server| server.version() >= (7, 2)) {
+        let cluster = Cluster::builder().patient().server(server).line("appendonly yes").start();
+        let gate = started(&cluster);
+        let mut client = gate.connect();
+        client.assert_reply("SET {b}key x", "+OK");
+        client.assert_reply("SET {c}key x", "+OK");
+        client.assert_reply("WAITAOF 1 1 10000", "[:1 :1]");
+        // No master has two replicas, so the time passes.
+        client.assert_reply("WAITAOF 1 2 50", "[:1 :1]");
+        // One master of two writes no file.
+        client.assert_reply("SET {b}key y", "+OK");
+        client.assert_reply("SET {c}key y", "+OK");
+        assert_eq!(cluster.call(1, "CONFIG SET appendonly no"), "OK");
+        let refused = client.call("WAITAOF 1 0 100").to_string();
+        assert!(refused.starts_with("-ERR WAITAOF cannot be used"), "{}: {refused}", server.name);
+        client.assert_reply("WAIT 1 10000", ":1");
+    }
 }
 
 /// 100,000 keys of all slots in one command.

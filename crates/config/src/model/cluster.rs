@@ -7,6 +7,7 @@ use crate::address::Address;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cluster {
     pub(crate) nodes: Vec<Address>,
+    pub(crate) read_from: ReadFrom,
     pub(crate) translate: Translations,
 }
 
@@ -26,13 +27,33 @@ impl Cluster {
         self.translate.pairs()
     }
 
-    /// The nodes that serve commands that only read: the word of `read_from`, which has one value so far.
-    pub fn reads_from(&self) -> &'static str {
-        "masters"
+    /// The nodes that execute commands which only read.
+    pub const fn read_from(&self) -> ReadFrom {
+        self.read_from
     }
 
     /// Whether both are the same cluster at the same place: the same translations, and a node in common.
     pub fn is_same(&self, other: &Self) -> bool {
         self.translate == other.translate && self.nodes.iter().any(|node| other.nodes.contains(node))
+    }
+}
+
+/// The nodes of a cluster that execute commands which only read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReadFrom {
+    /// The owner of the slot.
+    #[default]
+    Masters,
+    /// A replica of the owner, if one answers.
+    Replicas,
+}
+
+impl ReadFrom {
+    /// The word in the configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Masters => "masters",
+            Self::Replicas => "replicas",
+        }
     }
 }

@@ -59,7 +59,7 @@ upstreams:
                credentials: {username: gate, password: {file: pw}},
                tls: {ca: ca.pem, server_name: sentinel.internal, cert: c.pem, key: c.key}}
     translate: {"172.17.0.2:6379": "redis-1.example:7001"}
-  sharded: {cluster: {nodes: ["127.0.0.1:7000", "node.internal:7001"], read_from: masters}}
+  sharded: {cluster: {nodes: ["127.0.0.1:7000", "node.internal:7001"], read_from: replicas}}
 groups:
   office: [203.0.113.0/24]
   long: {note: why, owner: ops, until: "2099-12-31T18:00:00Z", entries: [203.0.113.0/24]}

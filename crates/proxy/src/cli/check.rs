@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use portcullis_config::{
     Acl, Address, AdminBind, AuditPath, Auth, Bind, Config, Connections, Listener, LoadOptions, Loaded,
-    Problem, ScriptLogin, Severity, Upstream, User, load,
+    Problem, ReadFrom, ScriptLogin, Severity, Upstream, User, load,
 };
 use serde_json::{Value, json};
 
@@ -241,12 +241,20 @@ fn describe_upstream(upstream: &Upstream, must_log_in: bool) -> String {
     };
     let tls = if upstream.tls().is_some() { ", TLS" } else { "" };
     let shared = if upstream.connections() == Connections::Shared { ", shared connections" } else { "" };
-    let rights = if upstream.is_cluster() { CLUSTER_RIGHTS } else { "" };
-    format!("{}: {place}{login}{tls}{shared}{rights}", upstream.name())
+    let (reads, rights) = match upstream.cluster().map(|cluster| cluster.read_from()) {
+        None => ("", ""),
+        Some(ReadFrom::Masters) => ("", CLUSTER_RIGHTS),
+        Some(ReadFrom::Replicas) => (", reads from replicas", REPLICA_RIGHTS),
+    };
+    format!("{}: {place}{login}{tls}{shared}{reads}{rights}", upstream.name())
 }
 
 /// The rights that the user of the proxy needs at the nodes of a cluster, besides those of the clients.
 const CLUSTER_RIGHTS: &str = "; its user needs +ping +cluster|slots +cluster|nodes +cluster|info +asking";
+
+/// The same, where replicas execute commands that only read.
+const REPLICA_RIGHTS: &str =
+    "; its user needs +ping +cluster|slots +cluster|nodes +cluster|info +asking +readonly";
 
 fn list(addresses: &[Address]) -> String {
     let texts: Vec<String> = addresses.iter().map(ToString::to_string).collect();
@@ -267,7 +275,9 @@ fn json_upstream(upstream: &Upstream) -> Value {
         "name": upstream.name(),
         "addresses": texts(upstream.addresses()),
         "sentinel": sentinel,
-        "cluster": upstream.cluster().map(|cluster| json!({ "nodes": texts(cluster.nodes()) })),
+        "cluster": upstream.cluster().map(|cluster| {
+            json!({ "nodes": texts(cluster.nodes()), "read_from": cluster.read_from().as_str() })
+        }),
         "credentials": upstream.credentials().is_some(),
         "tls": upstream.tls().is_some(),
         "connections": upstream.connections().as_str(),

@@ -338,6 +338,24 @@ fn render_clusters(upstreams: &[Arc<UpstreamSeries>], page: &mut Page) {
             page.sample("", &labels, answers.fold(0, u64::wrapping_add));
         }
     }
+    page.family(
+        "portcullis_upstream_replica_reads_total",
+        Kind::Counter,
+        "Commands that were sent to replicas of a cluster.",
+    );
+    for (upstream, _) in clusters() {
+        let sent = upstream.workers.iter().map(|stats| stats.replica_reads.load(Relaxed));
+        page.sample("", &[("upstream", &upstream.name)], sent.fold(0, u64::wrapping_add));
+    }
+    page.family(
+        "portcullis_upstream_replica_reads_repeated_total",
+        Kind::Counter,
+        "Commands that a replica did not execute, so that they were sent to its master.",
+    );
+    for (upstream, _) in clusters() {
+        let repeated = upstream.workers.iter().map(|stats| stats.replica_reads_repeated.load(Relaxed));
+        page.sample("", &[("upstream", &upstream.name)], repeated.fold(0, u64::wrapping_add));
+    }
 }
 
 fn render_views(upstreams: &[Arc<UpstreamSeries>], page: &mut Page) {

@@ -46,6 +46,8 @@ const FAMILIES: [&str; 48] = [
     "portcullis_upstream_paused_seconds_total",
     "portcullis_upstream_pushes_dropped_total",
     "portcullis_upstream_redirects_total",
+    "portcullis_upstream_replica_reads_total",
+    "portcullis_upstream_replica_reads_repeated_total",
     "portcullis_upstream_uncovered_slots",
     "portcullis_upstream_up",
     "portcullis_upstream_view_age_seconds",
@@ -112,6 +114,7 @@ fn busy() -> (Arc<Metrics>, Series) {
         upstream.connection(UpstreamState::Used, -1);
         upstream.error(UpstreamErrorKind::Refused);
         upstream.redirected(RedirectKind::Moved);
+        upstream.replica_reads(10, 1);
         let stats = metrics.worker(worker);
         stats.clients(1);
         stats.buffers(65_536);
@@ -260,6 +263,8 @@ fn workers_are_summed_and_subcommands_count_as_their_command() {
         ("portcullis_upstream_uncovered_slots{upstream=\"main\"}", 5.0),
         ("portcullis_upstream_redirects_total{upstream=\"main\",kind=\"moved\"}", 2.0),
         ("portcullis_upstream_redirects_total{upstream=\"main\",kind=\"ask\"}", 0.0),
+        ("portcullis_upstream_replica_reads_total{upstream=\"main\"}", 20.0),
+        ("portcullis_upstream_replica_reads_repeated_total{upstream=\"main\"}", 2.0),
         ("portcullis_shadow_denied_total{listener=\"public\"}", 1.0),
         ("portcullis_config_reloads_total{result=\"applied\"}", 1.0),
         ("portcullis_config_reloads_total{result=\"rejected\"}", 0.0),
@@ -457,7 +462,9 @@ fn counters_with_closed_labels_exist_from_the_start() {
         let sample = page
             .lines()
             .find(|line| line.strip_prefix(family).is_some_and(|rest| rest.starts_with(['{', ' '])));
-        let is_later = later.iter().any(|label| family.contains(label)) || family.contains("redirects");
+        // An upstream is known as a cluster when its first map is in force.
+        let of_clusters = ["redirects", "replica_reads"];
+        let is_later = later.iter().chain(&of_clusters).any(|label| family.contains(label));
         assert!(sample.is_some() || is_later, "{family} has no series");
     }
     for (family, of) in [

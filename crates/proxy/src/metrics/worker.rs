@@ -183,6 +183,14 @@ impl UpstreamCounts {
         }
     }
 
+    /// Counts commands that were sent to replicas of a cluster, and those of them that were sent once more to the master.
+    pub(crate) fn replica_reads(&self, sent: u32, repeated: u32) {
+        if let Some(stats) = self.series.workers.get(self.worker) {
+            add(&stats.replica_reads, sent.into());
+            add(&stats.replica_reads_repeated, repeated.into());
+        }
+    }
+
     /// Counts a session that goes on although its upstream connection was lost.
     pub(crate) fn session_carried(&self) {
         if let Some(stats) = self.series.workers.get(self.worker) {
@@ -254,6 +262,8 @@ pub(super) struct UpstreamStats {
     pub(super) pushes_dropped: AtomicU64,
     pub(super) read_only_replies: AtomicU64,
     pub(super) redirects: [AtomicU64; RedirectKind::ALL.len()],
+    pub(super) replica_reads: AtomicU64,
+    pub(super) replica_reads_repeated: AtomicU64,
     pub(super) sessions_carried: AtomicU64,
     pub(super) sessions_dropped: AtomicU64,
 }

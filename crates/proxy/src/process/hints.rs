@@ -183,6 +183,7 @@ mod tests {
             names: Vec::new(),
             role: Role::Master,
             migrating: Vec::new(),
+            master: None,
         };
         let nodes: Vec<Announced> = (1..=count).map(node).collect();
         Map::make(None, 1, &nodes, |_| Some(0)).expect("a map")

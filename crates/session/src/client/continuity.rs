@@ -266,7 +266,7 @@ pub(super) fn setup<'s>(state: &'s State, key: &'s PoolKey) -> Setup<'s> {
     let names = profile.map_or_else(Names::default, |profile| profile.info().names());
     // A client of shared connections often gets another connection of its own. The scripts are asked for after a loss.
     let scripts = state.scripts.in_doubt(state.pooling.is_none());
-    Setup { key, names, no_evict, no_touch, scripts, asks_role: state.asks_role }
+    Setup { key, names, no_evict, no_touch, scripts, asks_role: state.asks_role, ..Setup::of(key) }
 }
 
 /// Ends the session because the upstream does not accept a step of the set-up that the client's commands depend on.

@@ -50,6 +50,8 @@ pub struct Announced {
     pub role: Role,
     /// The slots that the node is moving to other nodes: the slot, and the id of the other node.
     pub migrating: Vec<(u16, Box<str>)>,
+    /// The id of the master whose data a replica has.
+    pub master: Option<Box<str>>,
 }
 
 /// The role of a node.
@@ -162,6 +164,7 @@ impl Answer {
             names: Vec::new(),
             role: Role::Master,
             migrating: Vec::new(),
+            master: None,
         });
         Ok(place)
     }

@@ -37,6 +37,8 @@ pub struct Node {
     pub names: Box<[Endpoint]>,
     /// The role of the node.
     pub role: Role,
+    /// The master whose data the node has, if it is a replica.
+    pub master: Option<NodeIndex>,
 }
 
 impl Node {
@@ -114,7 +116,8 @@ impl Map {
             if let Some(index) = indices.get_mut(place) {
                 *index = identity.index;
             }
-            nodes.push(Node { identity, address, names: node.names.clone().into(), role: node.role });
+            let names = node.names.clone().into();
+            nodes.push(Node { identity, address, names, role: node.role, master: None });
         }
         if nodes.is_empty() {
             return Err(MapFault::NoNode);
@@ -122,6 +125,7 @@ impl Map {
         let owner_of =
             |slot| owner(slot).and_then(|place| indices.get(place)).copied().unwrap_or(NodeIndex::NONE);
         nodes.sort_by_key(Node::index);
+        find_masters(&mut nodes, announced, &indices);
         let owners: Box<[NodeIndex]> = (0..SLOTS).map(owner_of).collect();
         let mut migrating = Vec::new();
         for (from, node) in indices.iter().zip(announced) {
@@ -167,6 +171,18 @@ impl Map {
     /// Returns whether the owner of a slot said that the slot is moving to a node.
     pub fn is_migrating(&self, slot: u16, from: NodeIndex, to: NodeIndex) -> bool {
         self.migrating.binary_search(&(slot, from, to)).is_ok()
+    }
+
+    /// Returns whether the owner of a slot said that the slot is moving.
+    pub(super) fn is_moving(&self, slot: u16) -> bool {
+        let first = self.migrating.partition_point(|(moving, ..)| *moving < slot);
+        self.migrating.get(first).is_some_and(|(moving, ..)| *moving == slot)
+    }
+
+    /// Returns the replicas of a master.
+    pub(super) fn replicas_of(&self, master: NodeIndex) -> impl Iterator<Item = NodeIndex> {
+        let own = self.nodes.iter().filter(move |node| node.master == Some(master));
+        own.map(Node::index)
     }
 
     /// Returns the moving slots of a node, each with the id of the next owner.
@@ -229,6 +245,7 @@ impl Map {
         let same = |(one, other): (&Node, &Node)| {
             one.id() == other.id()
                 && one.role == other.role
+                && one.master == other.master
                 && one.address == other.address
                 && one.names == other.names
         };
@@ -236,6 +253,20 @@ impl Map {
             && self.nodes.iter().zip(&other.nodes).all(same)
             && self.owners == other.owners
             && self.migrating == other.migrating
+    }
+}
+
+/// Finds the master of each replica. `indices` has the indices of the announced nodes.
+fn find_masters(nodes: &mut [Node], announced: &[Announced], indices: &[NodeIndex]) {
+    let known = announced.iter().zip(indices).filter(|(_, index)| **index != NodeIndex::NONE);
+    let by_id: HashMap<&str, NodeIndex> = known.clone().map(|(node, index)| (&*node.id, *index)).collect();
+    for (node, index) in known.filter(|(node, _)| node.role == Role::Replica) {
+        let master = node.master.as_deref().and_then(|id| by_id.get(id));
+        if let Ok(place) = nodes.binary_search_by_key(index, Node::index)
+            && let Some(node) = nodes.get_mut(place)
+        {
+            node.master = master.copied();
+        }
     }
 }
 

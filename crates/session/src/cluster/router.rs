@@ -29,6 +29,7 @@
 //! - **Maps.** A new map is taken when the old owners of the changed slots owe nothing ([`maps`]).
 //! - **At the same time.** Commands to different nodes run at the same time. A command that may write to other keys or
 //!   speaks to other clients (EXEC, scripts, PUBLISH) waits until no other leg owes the reply to a write.
+//! - **Replicas.** Commands that only read may go to replicas, by legs of their own ([`readers`]).
 //! - **Alone.** After a blocking command, WATCH, a login, and the first keyed command of a transaction, nothing is judged
 //!   until every reply has arrived.
 //! - **Transactions** begin at the node of their first key ([`transaction`]).
@@ -55,6 +56,7 @@ mod legs;
 mod maps;
 mod order;
 mod places;
+mod readers;
 mod redirects;
 mod replies;
 mod scan;
@@ -80,6 +82,7 @@ use self::leg::{Broken, Leg, LegState};
 use self::legs::Legs;
 use self::maps::Maps;
 use self::order::{Order, Origin};
+use self::readers::Readers;
 use self::redirects::{Again, Step};
 pub use self::replies::Received;
 use self::scan::Scan;
@@ -126,6 +129,7 @@ pub struct Router {
     /// The SCAN that the client waits for.
     scan: Option<Box<Scan>>,
     written: Written,
+    readers: Readers,
     front: Front,
     /// The time of the last change of the front.
     front_since: Tick,
@@ -157,6 +161,8 @@ pub struct RouterSettings {
     pub held_command: usize,
     /// The time for which subscriptions wait for another owner of their slot after a lost connection.
     pub failover_wait: Option<Duration>,
+    /// Whether replicas execute commands that only read.
+    pub reads_at_replicas: bool,
     /// A number that differs between clients, so that they use different nodes for commands without keys.
     pub seed: usize,
     /// The kind of connections that the client shares with other clients. `None` if it has connections of its own.
@@ -260,6 +266,7 @@ impl Router {
             joins: Joins::default(),
             scan: None,
             written: Written::default(),
+            readers: Readers::new(settings.reads_at_replicas),
             front: Front::Ordered,
             front_since: Tick::default(),
             is_slow_told: false,
@@ -286,6 +293,7 @@ impl Router {
         self.subscriptions.hurry();
         silent.into_iter().for_each(|leg| self.break_off(leg, Broken::Left));
         self.leave_places(map, &lost, now);
+        self.give_up_readers(now);
         self.advance(now);
     }
 
@@ -378,6 +386,9 @@ impl Router {
                 // After a part of a reply, an error would be read as a part of that reply.
                 return self.end(Ended::Lost);
             }
+            if self.leaves_replica(now) {
+                continue;
+            }
             if self.is_part() {
                 self.take_own_part(now);
                 continue;
@@ -440,6 +451,7 @@ impl Router {
             + self.apart.capacity() * size_of::<Apart>()
             + self.ahead.capacity() * size_of::<Ahead>()
             + self.joins.held()
+            + self.readers.held()
             + self.scan.as_ref().map_or(0, |scan| scan.held())
             + self.incoming.held()
             + self.identity.held()
@@ -511,7 +523,8 @@ impl Router {
     /// Records that a leg has a connection.
     pub fn connected(&mut self, index: LegIndex, now: Tick) {
         let Some(leg) = self.legs.get_mut(index) else { return };
-        let (setup, left) = if leg.is_pooled { Default::default() } else { self.identity.setup() };
+        let reads = leg.reads_for.is_some();
+        let (setup, left) = if leg.is_pooled { Default::default() } else { self.identity.setup(reads) };
         let LegState::Closed { since, is_dialling: true, .. } = leg.state else { return };
         leg.used_at = now;
         let is_open = left.is_empty();
@@ -564,6 +577,10 @@ impl Router {
         if self.is_shared {
             leg = leg.share(!is_side);
         }
+        self.add(leg)
+    }
+
+    fn add(&mut self, leg: Leg) -> Option<LegIndex> {
         let (transaction, subscriptions) = (&self.transaction, &self.subscriptions);
         self.legs.add(leg, |leg| transaction.uses(leg) || subscriptions.know_leg(leg))
     }

@@ -35,6 +35,8 @@ pub(crate) enum Stage {
     NoTouch,
     /// SCRIPT EXISTS, if the server may have lost scripts that the client has loaded.
     Scripts,
+    /// READONLY, if the server is a replica that is to execute commands.
+    ReadOnly,
     /// ROLE, if the reply to HELLO does not say the role that the server must say.
     Role,
 }
@@ -50,6 +52,8 @@ pub(crate) struct Setup<'s> {
     pub(crate) no_touch: bool,
     /// The SHA-1 digests of the scripts that the server must have.
     pub(crate) scripts: &'s [Digest],
+    /// Whether the server is a replica that is to execute commands.
+    pub(crate) is_read_only: bool,
     /// Whether ROLE asks for the role of the server.
     pub(crate) asks_role: bool,
 }
@@ -74,6 +78,7 @@ impl<'s> Setup<'s> {
             no_evict: false,
             no_touch: false,
             scripts: &[],
+            is_read_only: false,
             asks_role: false,
         }
     }
@@ -85,7 +90,7 @@ impl<'s> Setup<'s> {
 }
 
 impl Stage {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Auth,
         Self::Hello,
         Self::Select,
@@ -95,6 +100,7 @@ impl Stage {
         Self::NoEvict,
         Self::NoTouch,
         Self::Scripts,
+        Self::ReadOnly,
         Self::Role,
     ];
 
@@ -129,6 +135,7 @@ impl Stage {
                 let digests = setup.scripts.iter().map(Digest::as_slice);
                 made(&[b"SCRIPT".as_slice(), b"EXISTS"].into_iter().chain(digests).collect::<Vec<_>>())
             }),
+            Self::ReadOnly => setup.is_read_only.then(|| made(&[b"READONLY"])),
             Self::Role => setup.asks_role.then(|| made(&[b"ROLE"])),
         }
     }
@@ -136,7 +143,7 @@ impl Stage {
     /// Returns whether the connection is of use although the server refuses the step.
     pub(crate) const fn is_optional(self) -> bool {
         match self {
-            Self::Auth | Self::Hello | Self::Select | Self::Scripts | Self::Role => false,
+            Self::Auth | Self::Hello | Self::Select | Self::Scripts | Self::ReadOnly | Self::Role => false,
             Self::Name | Self::LibName | Self::LibVer | Self::NoEvict | Self::NoTouch => true,
         }
     }

@@ -7,7 +7,7 @@ use super::servers::Kind;
 use crate::address::Address;
 use crate::fields::Fields;
 use crate::message::message;
-use crate::model::{Cluster, Translations};
+use crate::model::{Cluster, ReadFrom, Translations};
 use crate::problem::Position;
 use crate::raw::Node;
 use crate::scope::Scope;
@@ -32,20 +32,14 @@ pub(super) fn read(node: &Node, translate: Option<&Node>, scope: &mut Scope) -> 
     let mut fields = Fields::of(node, "cluster", &mut scope.problems)?;
     let nodes =
         fields.need("nodes", NODES.example, &mut scope.problems).and_then(|node| NODES.nodes(node, scope));
-    let is_sound = fields.take("read_from").is_none_or(|node| reads_from_masters(node, scope));
+    let read_from = fields.take("read_from").map_or(Some(ReadFrom::default()), |node| read_from(node, scope));
     fields.finish(&mut scope.problems);
-    let (nodes, translate) = (nodes?, translate?);
-    is_sound.then(|| Arc::new(Cluster { nodes, translate }))
+    Some(Arc::new(Cluster { nodes: nodes?, read_from: read_from?, translate: translate? }))
 }
 
-fn reads_from_masters(node: &Node, scope: &mut Scope) -> bool {
-    let words = [("masters", true), ("replicas", false)];
-    let masters = value::word(node, "read_from", &words, &mut scope.problems);
-    if masters == Some(false) {
-        let message = "read_from: replicas is not yet supported: this version reads from masters only";
-        scope.problems.error(&node.place, message, "write read_from: masters, or remove it");
-    }
-    masters == Some(true)
+fn read_from(node: &Node, scope: &mut Scope) -> Option<ReadFrom> {
+    let words = [ReadFrom::Masters, ReadFrom::Replicas].map(|value| (value.as_str(), value));
+    value::word(node, "read_from", &words, &mut scope.problems)
 }
 
 /// Warns where certificates must have addresses, because only these are known of the nodes.

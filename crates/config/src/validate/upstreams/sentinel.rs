@@ -59,6 +59,14 @@ pub(super) fn read(
         Some(node) => pause(node, scope),
         None => Some(Some(PAUSE)),
     };
+    if let Some((place, _)) = fields.find("read_from") {
+        let message = "read_from is for clusters: with sentinels, the master executes every command";
+        scope.problems.error(
+            place,
+            message,
+            "remove it; an upstream with the address of a replica reads there",
+        );
+    }
     fields.finish(&mut scope.problems);
     let (nodes, login, tls) = (
         list?,

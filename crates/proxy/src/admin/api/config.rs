@@ -150,7 +150,7 @@ fn sentinel(sentinel: &Sentinel, access: Access) -> Value {
 }
 
 fn cluster(cluster: &Cluster, access: Access) -> Value {
-    let mut facts = json!({"read_from": cluster.reads_from()});
+    let mut facts = json!({"read_from": cluster.read_from().as_str()});
     if access.is_operator() {
         facts["nodes"] = texts(cluster.nodes());
     }

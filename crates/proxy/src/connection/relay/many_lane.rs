@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use portcullis_config::ReadFrom;
 use portcullis_session::cluster::{Ended, LegIndex, Node, NodeIndex, Received, Router, RouterSettings, Turn};
 use portcullis_session::{Tick, Unavailable};
 use tokio::time::{Instant, Sleep, sleep};
@@ -75,10 +76,12 @@ impl ManyLane {
         seed: u64,
         sharing: Option<Sharing>,
     ) -> Option<Self> {
+        let read_from = target.upstream.cluster().map(|cluster| cluster.read_from());
         let settings = RouterSettings {
             upstream: target.upstream.name().into(),
             held_command: target.logins.nobody().held_command(),
             failover_wait: target.upstream.failover_wait(),
+            reads_at_replicas: read_from == Some(ReadFrom::Replicas),
             seed: usize::try_from(seed).unwrap_or(0),
             shared: sharing.as_ref().map(|sharing| sharing.key().clone()),
         };
@@ -543,6 +546,9 @@ impl ManyLane {
         ];
         for (kind, n) in counted {
             (0..n).for_each(|_| self.target.counts.redirected(kind));
+        }
+        if hints.replica_reads + hints.replica_refusals > 0 {
+            self.target.counts.replica_reads(hints.replica_reads, hints.replica_refusals);
         }
         if let Some((slot, from, to)) = hints.moved {
             self.target.hint_moved(Moved { slot, from, to });

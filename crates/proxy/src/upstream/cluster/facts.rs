@@ -96,6 +96,7 @@ mod tests {
             names: Vec::new(),
             role,
             migrating: Vec::new(),
+            master: None,
         }
     }
 

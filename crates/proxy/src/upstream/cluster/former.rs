@@ -134,6 +134,7 @@ mod tests {
             names: Vec::new(),
             role: *role,
             migrating: Vec::new(),
+            master: None,
         };
         let nodes: Vec<Announced> = nodes.iter().map(node).collect();
         Map::make(last, 1, &nodes, |_| Some(0)).expect("a map")

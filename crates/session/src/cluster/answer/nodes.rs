@@ -25,7 +25,8 @@ impl Answer {
             if flags.contains(&"myself") {
                 self.myself = Some(id.into());
             }
-            let slots: Vec<&str> = words.skip(5).collect();
+            let master = words.next().filter(|master| *master != "-");
+            let slots: Vec<&str> = words.skip(4).collect();
             // A replica has taken its place. It hears of that when it answers again, and is then a replica.
             let is_replaced = flags.contains(&"fail") && slots.is_empty();
             let is_master = flags.contains(&"master") && !is_replaced;
@@ -35,6 +36,7 @@ impl Answer {
             let (ip, hostname) = addresses(place, asked)?;
             let address = if prefers_names { hostname.clone().or_else(|| ip.clone()) } else { ip.clone() };
             node.role = if is_master { Role::Master } else { Role::Replica };
+            node.master = master.filter(|_| !is_master).map(Into::into);
             node.address = node.address.take().or(address);
             node.add_name(ip);
             node.add_name(hostname);

@@ -51,19 +51,29 @@ impl Answer {
         for range in slots.as_array().ok_or(FORM)? {
             let [start, end, master, replicas @ ..] = range.as_array().ok_or(FORM)? else { return Err(FORM) };
             let (Some(start), Some(end)) = (start.as_integer(), end.as_integer()) else { return Err(FORM) };
-            let owner = self.add(&Entry::of(master)?, Role::Master, asked)?;
+            let owner = self.add(&Entry::of(master)?, None, asked)?;
             if let Some(owner) = owner {
                 self.owners.give((start, end), owner)?;
             }
+            let Some(master) = owner.and_then(|owner| self.nodes.get(owner)).map(|node| node.id.clone())
+            else {
+                continue;
+            };
             for replica in replicas.iter().filter(|value| value.as_array().is_some()) {
-                self.add(&Entry::of(replica)?, Role::Replica, asked)?;
+                self.add(&Entry::of(replica)?, Some(&master), asked)?;
             }
         }
         Ok(())
     }
 
-    /// Adds a node. Returns its index. `None`: the node has neither an id nor an address.
-    fn add(&mut self, entry: &Entry<'_>, role: Role, asked: &str) -> Result<Option<usize>, AnswerFault> {
+    /// Adds a node, which is a replica if it has a `master`. Returns its index. `None`: the node has neither an id nor an
+    /// address.
+    fn add(
+        &mut self,
+        entry: &Entry<'_>,
+        master: Option<&str>,
+        asked: &str,
+    ) -> Result<Option<usize>, AnswerFault> {
         let address = entry.address(asked);
         let index = match (entry.id, &address) {
             (Some(id), _) => self.node(id)?,
@@ -72,7 +82,8 @@ impl Answer {
         };
         let names = [address.clone(), entry.more("ip"), entry.more("hostname")];
         if let Some(node) = self.nodes.get_mut(index) {
-            node.role = role;
+            node.role = if master.is_some() { Role::Replica } else { Role::Master };
+            node.master = master.map(Into::into);
             node.address = node.address.take().or(address);
             names.into_iter().for_each(|name| node.add_name(name));
         }

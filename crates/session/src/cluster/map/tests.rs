@@ -10,6 +10,7 @@ fn announced(id: &str, port: u16) -> Announced {
         address,
         role: Role::Master,
         migrating: Vec::new(),
+        master: None,
     }
 }
 

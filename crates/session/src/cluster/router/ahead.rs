@@ -76,7 +76,34 @@ impl Router {
         let leg = self.legs.get(index).filter(|leg| !leg.is_bound());
         let Some((node, n, len)) = leg.and_then(|leg| self.count_moved(leg, lines)) else { return 0 };
         let Some(to) = self.idle_leg(node, false, now) else { return 0 };
+        self.avoid_reader(index, now);
         self.written.note(to, &mut self.legs);
+        self.move_ahead(index, to, n, now);
+        self.hints.moves += u32::try_from(n).unwrap_or(0) - 1;
+        len
+    }
+
+    /// Sends the reads of a lost reader to the master together, if there are at least two for it. Returns their number.
+    pub(super) fn send_lost_ahead(&mut self, index: LegIndex, now: Tick) -> u32 {
+        if self.joins.have_parts() {
+            return 0;
+        }
+        let (mut way, mut n) = (None, 0);
+        let Some(leg) = self.legs.get(index) else { return 0 };
+        leg.kept.all(|frame| {
+            let slot = frame.and_then(|frame| slot_of(frame, &self.server));
+            let owner = slot.and_then(|slot| self.maps.latest().owner(slot));
+            let fits = owner.is_some_and(|owner| *way.get_or_insert(owner) == owner);
+            n += u64::from(fits);
+            fits && n < MAX_AHEAD as u64
+        });
+        let Some(to) = way.filter(|_| n > 1).and_then(|node| self.idle_leg(node, false, now)) else { return 0 };
+        self.move_ahead(index, to, n, now);
+        u32::try_from(n).unwrap_or(0)
+    }
+
+    /// Sends the `n` oldest commands of a leg by another one.
+    fn move_ahead(&mut self, index: LegIndex, to: LegIndex, n: u64, now: Tick) {
         for _ in 0..n {
             let frame = self.legs.get_mut(index).and_then(Leg::take).unwrap_or_default();
             let room = self.most_kept.saturating_sub(self.legs.kept());
@@ -84,9 +111,7 @@ impl Router {
                 leg.send(&frame, true, room, now);
             }
         }
-        self.hints.moves += u32::try_from(n).unwrap_or(0) - 1;
         self.ahead.push(Ahead { from: index, to, left: n });
-        len
     }
 
     /// Returns the node to which all of the first MOVED lines lead, their number if there are at least two, and their

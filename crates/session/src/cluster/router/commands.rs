@@ -390,7 +390,8 @@ impl Router {
                 return self.send_to_any(command, kind, now);
             }
         };
-        let leg = match self.leg_of_slot(slot, now) {
+        let reader = if class == Class::Keyed { self.reader_for(&command, slot, now) } else { None };
+        let leg = match reader.map_or_else(|| self.leg_of_slot(slot, now), Placed::At) {
             Placed::At(leg) => leg,
             Placed::Answered => return Judged::Taken,
             Placed::Later => return Judged::Later,

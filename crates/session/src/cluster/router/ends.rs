@@ -30,7 +30,14 @@ impl Router {
         };
         let is_login =
             self.apart.front().is_some_and(|apart| apart.leg == index && apart.kind == Kind::Login);
-        if is_login && why.passes() && since.after(PATIENCE) > now {
+        if leg.reads_for.is_some() {
+            // The master executes the reads meanwhile, so that nothing waits for a replica.
+            if why.passes() {
+                self.hints.silent = Some(leg.node);
+            }
+            self.avoid_reader(index, now);
+            self.break_off(index, Broken::Unreached(why));
+        } else if is_login && why.passes() && since.after(PATIENCE) > now {
             self.log_in_elsewhere(index, now);
         } else if why.passes() && since.after(PATIENCE) > now && !self.maps.is_down(leg.node) {
             leg.close(since, now.after(REDIAL));
@@ -58,9 +65,11 @@ impl Router {
             self.legs.remove(index);
             return;
         }
-        if leg.breaks() || self.transaction.uses(index) || (leg.is_cut && is_bound) {
+        let is_left_reader = leg.is_left && leg.reads_for.is_some();
+        if leg.breaks() || self.transaction.uses(index) || (leg.is_cut && is_bound) || is_left_reader {
             self.hints.cluster_down = true;
             let why = if leg.is_cut { Broken::Left } else { Broken::Lost };
+            self.avoid_reader(index, now);
             self.break_off(index, why);
         } else {
             leg.close(now, now);

@@ -15,6 +15,10 @@ pub struct Hints {
     pub try_agains: u32,
     /// The number of CLUSTERDOWN.
     pub cluster_downs: u32,
+    /// The number of commands that were sent to replicas.
+    pub replica_reads: u32,
+    /// The number of those that were sent once more, to the master.
+    pub replica_refusals: u32,
     /// The node that must be asked which of its slots are moving.
     pub asked: Option<NodeIndex>,
     /// A redirect named an unknown node.
@@ -46,6 +50,8 @@ impl Hints {
                 refused: None,
                 silent: None,
                 slow: None,
+                replica_reads: 0,
+                replica_refusals: 0,
             }
         )
     }

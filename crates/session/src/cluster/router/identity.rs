@@ -66,10 +66,11 @@ impl Identity {
         Self { key, ..Self::default() }
     }
 
-    /// Returns the commands that set a new connection up, and their steps.
-    pub(super) fn setup(&self) -> (Vec<u8>, VecDeque<Stage>) {
+    /// Returns the commands that set a new connection up, and their steps. `reads` says whether it leads to a replica.
+    pub(super) fn setup(&self, reads: bool) -> (Vec<u8>, VecDeque<Stage>) {
         let names = Names { name: &self.name, lib_name: &self.lib_name, lib_ver: &self.lib_ver };
-        let setup = Setup { names, no_evict: self.no_evict, no_touch: self.no_touch, ..Setup::of(&self.key) };
+        let (no_evict, no_touch) = (self.no_evict, self.no_touch);
+        let setup = Setup { names, no_evict, no_touch, is_read_only: reads, ..Setup::of(&self.key) };
         let (mut bytes, mut steps) = (Vec::new(), VecDeque::new());
         let mut stage = setup.first();
         while let Some(this) = stage {

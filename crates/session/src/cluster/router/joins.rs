@@ -80,6 +80,8 @@ struct Join {
     /// Whether a part has succeeded.
     has_run: bool,
     writes: bool,
+    /// Whether replicas execute the parts.
+    reads: bool,
 }
 
 /// A pending part.
@@ -110,6 +112,11 @@ impl Joins {
     pub(super) fn is_inside(&self) -> bool {
         let has_header = |join: &Join| join.sum.passes() && join.has_run && join.error.is_none();
         self.is_ready() || self.joins.front().is_some_and(has_header)
+    }
+
+    /// Returns whether some elements of the oldest part have come.
+    pub(super) const fn is_inside_part(&self) -> bool {
+        self.elements.is_some()
     }
 
     /// Returns whether a part is pending.
@@ -150,7 +157,8 @@ impl Router {
         let Some(split) = Split::by_slots(command.id, command.frame) else {
             return self.answer_arity(command, now);
         };
-        self.begin_join(split, sum, command.writes(), now)
+        let reads = self.reads_at_replicas(&command);
+        self.begin_join_at(split, sum, (command.writes(), reads), now)
     }
 
     /// Begins a command that all masters run, when nothing is pending. While one of them is down, none runs it.
@@ -234,7 +242,12 @@ impl Router {
     }
 
     fn begin_join(&mut self, split: Split, sum: Sum, writes: bool, now: Tick) -> Judged {
-        self.joins.joins.push_back(Join { sum, pending: 0, error: None, has_run: false, writes });
+        self.begin_join_at(split, sum, (writes, false), now)
+    }
+
+    fn begin_join_at(&mut self, split: Split, sum: Sum, kind: (bool, bool), now: Tick) -> Judged {
+        let (writes, reads) = kind;
+        self.joins.joins.push_back(Join { sum, pending: 0, error: None, has_run: false, writes, reads });
         self.joins.unsent = Some(split);
         self.send_parts(now);
         Judged::Taken
@@ -249,7 +262,11 @@ impl Router {
             }
             let Some((target, frame, part)) = split.part() else { continue };
             let placed = match target {
-                Target::Slot(slot) => self.place_of_slot(slot, now),
+                Target::Slot(slot) => {
+                    let reads = self.joins.joins.back().is_some_and(|join| join.reads);
+                    let reader = if reads { self.reader_of_slot(slot, frame.len(), now) } else { None };
+                    reader.map_or_else(|| self.place_of_slot(slot, now), Chosen::At)
+                }
                 Target::Node(node) => self.place_of_node(node, now),
                 Target::Leg(leg) if self.legs.get(leg).is_some_and(|leg| leg.is_open()) => Chosen::At(leg),
                 Target::Leg(_) => Chosen::Failed(Cow::Borrowed(GONE)),

@@ -32,10 +32,14 @@ struct Lengths {
 }
 
 impl Kept {
+    /// Returns whether a frame of this length is kept, where the session may still keep `room` bytes.
+    pub(super) const fn fits(len: usize, room: usize) -> bool {
+        len <= MAX_FRAME && len + PER_FRAME <= room
+    }
+
     /// Adds the frame of the newest command. `room` is the number of bytes that the session may still keep.
     pub(super) fn push(&mut self, frame: &[u8], room: usize) {
-        let fits = frame.len() <= MAX_FRAME && frame.len() + PER_FRAME <= room;
-        let frame = if fits { frame } else { &[] };
+        let frame = if Self::fits(frame.len(), room) { frame } else { &[] };
         let len = u16::try_from(frame.len()).unwrap_or(0);
         if self.bytes.capacity() - self.bytes.len() < frame.len() {
             self.bytes.reserve_exact(frame.len().max(self.bytes.len().min(STEP)));

@@ -71,6 +71,8 @@ pub(super) struct Leg {
     pub(super) idle: Duration,
     /// Whether the leg carries subscriptions only.
     pub(super) listens: bool,
+    /// The master for which the leg carries reads: its node is a replica of this one.
+    pub(super) reads_for: Option<NodeIndex>,
     /// Whether the node has lost its place, so the leg takes no new commands.
     pub(super) is_left: bool,
     /// Whether nothing more is written to the node or read from it, except what it has sent before.
@@ -145,6 +147,7 @@ impl Leg {
             is_pooled: false,
             idle: IDLE,
             listens: false,
+            reads_for: None,
             is_left: false,
             is_cut: false,
             state: LegState::Closed { since: now, retry_at: now, is_dialling: false },
@@ -384,11 +387,18 @@ impl Leg {
             || matches!(self.state, LegState::Broken(_))
     }
 
-    /// Ends the leg. Each pending command gets an error.
+    /// Returns whether the leg carries commands of any kind to a master.
+    pub(super) const fn is_general(&self) -> bool {
+        !self.listens && self.reads_for.is_none()
+    }
+
+    /// Ends the leg. Each pending command gets an error, or goes to the master if it only reads.
     pub(super) fn break_off(&mut self, why: Broken) {
         self.state = LegState::Broken(why);
         (self.out, self.written, self.setup) = (Vec::new(), 0, Vec::new());
-        self.kept = Kept::default();
+        if self.reads_for.is_none() {
+            self.kept = Kept::default();
+        }
         self.drops.clear();
     }
 

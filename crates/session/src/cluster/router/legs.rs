@@ -44,8 +44,9 @@ impl Legs {
 
     /// Returns the leg by which new commands go to a node, or the one for commands that are sent again.
     pub(super) fn of(&self, node: NodeIndex, is_side: bool) -> Option<LegIndex> {
-        let fits =
-            |leg: &Leg| leg.node == node && leg.is_side == is_side && !leg.listens && leg.takes_commands();
+        let fits = |leg: &Leg| {
+            leg.node == node && leg.is_side == is_side && leg.is_general() && leg.takes_commands()
+        };
         self.all().find(|(_, leg)| fits(leg)).map(|(index, _)| index)
     }
 
@@ -56,7 +57,7 @@ impl Legs {
         for (index, leg) in self.all().filter(|(_, leg)| leg.node == node) {
             let owes = leg.pending() > 0;
             at.is_left |= leg.is_left && owes;
-            if at.main.is_none() && !leg.is_side && !leg.listens && leg.takes_commands() {
+            if at.main.is_none() && !leg.is_side && leg.is_general() && leg.takes_commands() {
                 (at.main, at.main_owes) = (Some(index), owes);
             }
         }
@@ -88,6 +89,11 @@ impl Legs {
         self.removed
     }
 
+    /// Returns the legs by which commands that only read go to a replica of this master.
+    pub(super) fn readers(&self, master: NodeIndex) -> impl Iterator<Item = (LegIndex, &Leg)> {
+        self.all().filter(move |(_, leg)| leg.reads_for == Some(master) && leg.takes_commands())
+    }
+
     /// Returns the legs with subscriptions that are not broken.
     pub(super) fn listeners(&self) -> impl Iterator<Item = (LegIndex, &Leg)> {
         self.all().filter(|(_, leg)| leg.listens && leg.broken().is_none())
@@ -101,7 +107,8 @@ impl Legs {
     /// Returns a leg to a node that owes nothing, by which commands can be sent again: the main one, or one at the side.
     /// No ASKING goes by a shared connection.
     pub(super) fn idle_of(&self, node: NodeIndex, asking: bool) -> Option<LegIndex> {
-        let fits = |leg: &Leg| leg.node == node && !leg.listens && leg.takes_commands() && leg.pending() == 0;
+        let fits =
+            |leg: &Leg| leg.node == node && leg.is_general() && leg.takes_commands() && leg.pending() == 0;
         let idle = || self.all().filter(|(_, leg)| fits(leg) && !(asking && leg.is_pooled));
         idle().min_by_key(|(_, leg)| leg.is_side).map(|(index, _)| index)
     }
@@ -175,7 +182,7 @@ impl Legs {
     /// Returns the open leg that was used last.
     pub(super) fn newest_open(&self) -> Option<LegIndex> {
         let is_open = |leg: &Leg| leg.is_open() && leg.takes_commands();
-        let open = self.all().filter(|(_, leg)| !leg.is_side && !leg.listens && is_open(leg));
+        let open = self.all().filter(|(_, leg)| !leg.is_side && leg.is_general() && is_open(leg));
         open.max_by_key(|(_, leg)| leg.used_at).map(|(index, _)| index)
     }
 

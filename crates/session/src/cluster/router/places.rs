@@ -17,11 +17,12 @@ use std::borrow::Cow;
 
 use super::command::slot_of;
 use super::ends::unavailable;
-use super::leg::{LegIndex, LegState};
+use super::leg::{Broken, Leg, LegIndex, LegState};
 use super::order::Origin;
+use super::readers::has_place;
 use super::redirects::{Again, Awaited};
 use super::{Apart, Front, Kind, PATIENCE, Router};
-use crate::cluster::{Map, NodeIndex, Role};
+use crate::cluster::{Map, NodeIndex};
 use crate::link::Unavailable;
 use crate::tick::Tick;
 
@@ -44,6 +45,9 @@ impl Router {
     pub fn leave(&mut self, index: LegIndex, now: Tick) {
         let Some(leg) = self.legs.get_mut(index).filter(|leg| !leg.is_left && !leg.listens) else { return };
         leg.is_left = true;
+        if leg.reads_for.is_some() && !leg.is_open() {
+            return self.break_off(index, Broken::Unreached(Unavailable::Connect));
+        }
         if let LegState::SettingUp { since, .. } = leg.state {
             leg.close(since, now);
         } else if let LegState::Closed { is_dialling, .. } = &mut leg.state {
@@ -60,7 +64,7 @@ impl Router {
     pub fn gone(&mut self, index: LegIndex, now: Tick) {
         let Some(leg) = self.legs.get(index) else { return };
         let front = self.bound_front().filter(|front| front.leg == index).map(|front| front.kind);
-        if leg.listens || front == Some(Kind::Login) {
+        if !leg.is_general() || front == Some(Kind::Login) {
             return self.unreachable(index, Unavailable::Resolve, now);
         }
         self.leave(index, now);
@@ -87,14 +91,10 @@ impl Router {
 impl Router {
     /// Leaves the nodes that are no masters in this map, and those that have `lost` their places.
     pub(super) fn leave_places(&mut self, map: &Map, lost: &[NodeIndex], now: Tick) {
-        let is_master = |node| map.node(node).is_some_and(|node| node.role == Role::Master);
-        let has_place = |node| is_master(node) && !lost.contains(&node);
-        let left: Vec<_> = self
-            .legs
-            .all()
-            .filter(|(_, leg)| !leg.listens && !has_place(leg.node))
-            .map(|(leg, _)| leg)
-            .collect();
+        let has_place =
+            |leg: &Leg| has_place(leg, map) && (leg.reads_for.is_some() || !lost.contains(&leg.node));
+        let left: Vec<_> =
+            self.legs.all().filter(|(_, leg)| !leg.listens && !has_place(leg)).map(|(leg, _)| leg).collect();
         left.into_iter().for_each(|leg| self.leave(leg, now));
     }
 
@@ -135,7 +135,10 @@ impl Router {
             _ => return,
         };
         let has_next = self.maps.is_waiting();
-        let Some(leg) = self.legs.get(index).filter(|leg| has_next || leg.is_left) else { return };
+        let Some(leg) = self.legs.get(index).filter(|leg| leg.is_general() && (has_next || leg.is_left))
+        else {
+            return;
+        };
         if !matches!(leg.state, LegState::Closed { .. }) {
             return;
         }
@@ -148,7 +151,7 @@ impl Router {
         if !is_left && owner.is_none_or(|owner| owner == node) {
             return;
         }
-        let Some(frame) = self.legs.get_mut(index).and_then(super::leg::Leg::take_unwritten) else {
+        let Some(frame) = self.legs.get_mut(index).and_then(Leg::take_unwritten) else {
             return self.give_unwritten_up(index, is_left);
         };
         let again = Again::leaving(index, frame, slot.unwrap_or(NO_SLOT), kind);
@@ -168,7 +171,7 @@ impl Router {
         self.send_to_owner(*again, owner, now);
     }
 
-    fn send_to_owner(&mut self, again: Again, owner: Option<NodeIndex>, now: Tick) {
+    pub(super) fn send_to_owner(&mut self, again: Again, owner: Option<NodeIndex>, now: Tick) {
         match owner {
             Some(owner) => self.send_again(again, owner, false, now),
             None => {

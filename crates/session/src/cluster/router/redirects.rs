@@ -309,7 +309,7 @@ impl Router {
     }
 
     /// Takes the front's command from its leg. `None`: its frame was not kept, or has no slot.
-    fn take_front(&mut self, leg: LegIndex, kind: Kind) -> Option<Again> {
+    pub(super) fn take_front(&mut self, leg: LegIndex, kind: Kind) -> Option<Again> {
         let front = std::mem::replace(&mut self.front, Front::Ordered);
         if let Front::Again(again) = front {
             if let Some(leg) = self.legs.get_mut(leg) {
@@ -318,7 +318,9 @@ impl Router {
             return Some(*again);
         }
         let first = match self.order.front() {
-            Some((Origin::Leg(first), _)) => self.legs.get(first).map(|leg| leg.node),
+            Some((Origin::Leg(first), _)) => {
+                self.legs.get(first).filter(|leg| leg.is_general()).map(|leg| leg.node)
+            }
             _ => None,
         };
         let frame = self.legs.get_mut(leg)?.take()?;

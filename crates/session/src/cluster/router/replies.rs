@@ -166,9 +166,11 @@ impl Router {
         let host = self.legs.get(index).map_or("", |leg| &*leg.host);
         let redirect = Redirect::read(line, host);
         self.hints.count(redirect.as_ref());
-        if [&b"-LOADING"[..], b"-MASTERDOWN", b"-CLUSTERDOWN", b"-READONLY"]
-            .iter()
-            .any(|error| line.starts_with(error))
+        let is_refused_read = self.is_refused_read(index, line);
+        if is_refused_read
+            || [&b"-LOADING"[..], b"-MASTERDOWN", b"-CLUSTERDOWN", b"-READONLY"]
+                .iter()
+                .any(|error| line.starts_with(error))
         {
             self.hints.cluster_down = true;
         }
@@ -177,6 +179,10 @@ impl Router {
             if sent > 0 {
                 return Received::Skip(sent);
             }
+        }
+        if is_refused_read {
+            self.read_at_master(index, kind, now);
+            return Received::Skip(len);
         }
         let is_used_up = match redirect {
             Some(Redirect::ClusterDown) => false,

@@ -6,6 +6,7 @@ mod failover;
 mod joins;
 mod learned;
 mod places;
+mod readers;
 mod scan;
 mod scripted;
 mod shared;
@@ -46,6 +47,7 @@ fn router_of(map: Map, held_command: usize, shared: Option<PoolKey>) -> Router {
         upstream: "main".into(),
         held_command,
         failover_wait: Some(Duration::from_secs(5)),
+        reads_at_replicas: false,
         seed: 0,
         shared,
     };
@@ -89,6 +91,7 @@ fn announced(nodes: usize, role: impl Fn(usize) -> Role) -> Vec<Announced> {
         names: vec![endpoint(node)],
         role: role(node),
         migrating: Vec::new(),
+        master: None,
     };
     (0..nodes).map(node).collect()
 }

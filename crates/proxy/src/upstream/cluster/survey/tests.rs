@@ -322,6 +322,7 @@ fn translate_may_name_any_address_of_a_node() {
         names: vec![announced, inner],
         role: Role::Master,
         migrating: Vec::new(),
+        master: None,
     }];
     let map = Map::make(None, 1, &nodes, |_| Some(0)).expect("a map");
     let cluster = |translate: &str| crate::upstream::cluster::tests::cluster(&[node(7000)], translate);

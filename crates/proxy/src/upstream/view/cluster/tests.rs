@@ -13,6 +13,7 @@ fn map(last: Option<&Map>, ids: &[&str]) -> Arc<Map> {
         names: Vec::new(),
         role: Role::Master,
         migrating: Vec::new(),
+        master: None,
     };
     let nodes: Vec<Announced> = ids.iter().map(node).collect();
     Arc::new(Map::make(last, 1, &nodes, |_| Some(0)).expect("a map"))

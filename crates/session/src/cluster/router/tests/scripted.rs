@@ -6,6 +6,7 @@ use std::sync::Arc;
 use portcullis_resp::slot::slot;
 
 use super::{frame, map, migrating, router, write_all};
+use crate::cluster::router::readers::Readers;
 use crate::cluster::{LegIndex, Map, Received, Router, Turn};
 use crate::link::Unavailable;
 use crate::tick::Tick;
@@ -35,6 +36,13 @@ impl Scene {
             written: BTreeMap::new(),
             client: String::new(),
         }
+    }
+
+    /// A router whose replicas execute reads.
+    pub(super) fn reading(map: Map) -> Self {
+        let mut router = router(map.clone(), HELD);
+        router.readers = Readers::new(true);
+        Self { router, map, ..Self::new() }
     }
 
     pub(super) fn now(&self) -> Tick {
