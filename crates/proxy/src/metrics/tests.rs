@@ -9,7 +9,7 @@ use super::labels::RedirectKind;
 use super::*;
 
 /// The metric families of this page, all of which are part of the contract.
-const FAMILIES: [&str; 48] = [
+const FAMILIES: [&str; 50] = [
     "portcullis_build_info",
     "portcullis_auth_failures_total",
     "portcullis_buffers_bytes",

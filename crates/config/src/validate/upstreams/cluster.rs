@@ -32,7 +32,8 @@ pub(super) fn read(node: &Node, translate: Option<&Node>, scope: &mut Scope) -> 
     let mut fields = Fields::of(node, "cluster", &mut scope.problems)?;
     let nodes =
         fields.need("nodes", NODES.example, &mut scope.problems).and_then(|node| NODES.nodes(node, scope));
-    let read_from = fields.take("read_from").map_or(Some(ReadFrom::default()), |node| read_from(node, scope));
+    let read_from =
+        fields.take("read_from").map_or_else(|| Some(ReadFrom::default()), |node| read_from(node, scope));
     fields.finish(&mut scope.problems);
     Some(Arc::new(Cluster { nodes: nodes?, read_from: read_from?, translate: translate? }))
 }
