@@ -106,9 +106,10 @@ impl Watch {
     pub(super) async fn run(mut self) {
         loop {
             let work = self.follower.proceed(Instant::now());
+            // Operators and tests read in the log what holds already.
+            self.publish().await;
             self.report(&work);
             self.start(work);
-            self.publish().await;
             let wake = self.follower.next();
             let hints = self.publisher.hints();
             tokio::select! {
