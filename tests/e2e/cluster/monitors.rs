@@ -153,3 +153,29 @@ fn redisinsight_finds_a_cluster_that_is_presented() {
         assert_usable(&mut client, command, due);
     }
 }
+
+/// Programs for browsing also ask for the commands of the server and for its subscriptions.
+#[test]
+fn more_questions_of_programs_have_usable_replies() {
+    let cluster = Cluster::builder().without_replicas().start();
+    let gate = started(&cluster, "");
+    let mut client = gate.connect();
+    for (command, due) in [
+        ("COMMAND", Due::List),
+        ("COMMAND DOCS", Due::List),
+        ("ACL WHOAMI", Due::Text("default")),
+        ("PUBSUB CHANNELS *", Due::List),
+        ("PUBSUB NUMSUB a", Due::List),
+        ("PUBSUB SHARDNUMSUB a", Due::List),
+        ("PUBSUB NUMPAT", Due::Number),
+        ("FUNCTION LIST", Due::List),
+        ("TTL {b}key", Due::Number),
+        ("MODULE LIST", OF_ONE_NODE),
+    ] {
+        assert_usable(&mut client, command, due);
+    }
+    client.send("HELLO 3");
+    client.recv();
+    let info = client.call("INFO ALL").text();
+    assert!(info.contains("db0:keys=4,") && info.contains("# Server"), "{info}");
+}

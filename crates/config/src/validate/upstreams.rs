@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::address::Address;
 use crate::fields::{Fields, named};
 use crate::message::{Masked, Message, did_you_mean, message};
-use crate::model::{Cluster, Connections, Credentials, Sentinel, Upstream};
+use crate::model::{Cluster, Connections, Credentials, ReadFrom, Sentinel, Upstream};
 use crate::problem::Position;
 use crate::raw::{Node, Value};
 use crate::scope::Scope;
@@ -139,6 +139,7 @@ fn one<'n>(node: &'n Node, read: &mut Read<'n>, scope: &mut Scope) -> Option<Ups
         None => Some(Connections::Dedicated),
     };
     read.connections = connections.unwrap_or(Connections::Dedicated);
+    refuse_shared_readers(node, home.as_ref(), read.connections, scope);
     let connect = match fields.take("connect_timeout") {
         Some(node) => value::duration(node, "connect_timeout", &mut scope.problems),
         None => Some(CONNECT_TIMEOUT),
@@ -226,6 +227,17 @@ fn exclude_each_other(keys: [(&'static str, Option<(&Position, &Node)>); 3], sco
     let hint = "keep address for a server that stays where it is, sentinel if sentinels name the master, or cluster if \
                 each node has a part of the keys";
     scope.problems.error(place, message!("'{}' and '{}' exclude each other", first, second), hint);
+}
+
+/// Notes that a cluster has shared connections and reads from replicas.
+fn refuse_shared_readers(node: &Node, home: Option<&Home>, connections: Connections, scope: &mut Scope) {
+    let cluster = home.and_then(|home| home.cluster.as_ref());
+    let reads_at_replicas = cluster.is_some_and(|cluster| cluster.read_from() == ReadFrom::Replicas);
+    if reads_at_replicas && connections == Connections::Shared {
+        let message = "read_from: replicas is not possible with shared connections";
+        let hint = "write connections: dedicated, or read_from: masters";
+        scope.problems.error(&node.place, message, hint);
+    }
 }
 
 fn resolve_every(node: &Node, scope: &mut Scope) -> Option<Duration> {

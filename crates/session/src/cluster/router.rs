@@ -49,6 +49,7 @@ mod destination;
 mod ends;
 mod hints;
 mod identity;
+mod idle;
 mod joins;
 mod kept;
 mod leg;
@@ -332,15 +333,6 @@ impl Router {
         [step, owner, subscriptions, self.legs.due()].into_iter().flatten().min()
     }
 
-    /// Returns the time at which [`Router::advance`] looks for legs that are idle, or says that a node takes long. It may
-    /// be called a little later.
-    #[inline]
-    pub fn idle_due(&self) -> Option<Tick> {
-        let slow = self.slow_node().map(|_| self.front_since.after(PATIENCE));
-        let idle = (!self.legs.is_empty()).then_some(self.idle_at);
-        [idle, slow].into_iter().flatten().min()
-    }
-
     /// Returns the origin of the next bytes for the client.
     pub fn turn(&self) -> Turn {
         if self.subscriptions.are_passing() {
@@ -547,26 +539,6 @@ impl Router {
         }
     }
 
-    /// Returns the node of the front, unless the watcher was told of it or the command may block.
-    fn slow_node(&self) -> Option<NodeIndex> {
-        let blocks = self.apart.front().is_some_and(|apart| apart.kind == Kind::Blocking);
-        match self.turn() {
-            Turn::Leg(leg) if !self.is_slow_told && !blocks => self.legs.get(leg).map(|leg| leg.node),
-            _ => None,
-        }
-    }
-
-    /// Tells the watcher of a node that takes long for the front. If the node has stopped, the replies that it owes never
-    /// come, and no other command shows it.
-    fn tell_slow(&mut self, now: Tick) {
-        if self.front_since.after(PATIENCE) <= now
-            && let Some(node) = self.slow_node()
-        {
-            self.hints.slow = Some(node);
-            self.is_slow_told = true;
-        }
-    }
-
     /// Returns the leg for a node, which is added if there is none. `None`: there is no room for another leg now.
     fn leg_for(&mut self, node: NodeIndex, is_side: bool, now: Tick) -> Option<LegIndex> {
         self.legs.of(node, is_side).or_else(|| self.add_leg(node, is_side, now))
@@ -583,24 +555,6 @@ impl Router {
     fn add(&mut self, leg: Leg) -> Option<LegIndex> {
         let (transaction, subscriptions) = (&self.transaction, &self.subscriptions);
         self.legs.add(leg, |leg| transaction.uses(leg) || subscriptions.know_leg(leg))
-    }
-
-    /// Removes the legs that need not be kept.
-    fn remove_superfluous(&mut self, now: Tick) {
-        let superfluous = |router: &Self| router.legs.superfluous(now).find(|leg| !router.is_needed(*leg));
-        while let Some(leg) = superfluous(self) {
-            self.legs.remove(leg);
-            self.subscriptions.forget_leg(leg);
-        }
-        self.idle_at = self.legs.idle_at(now);
-    }
-
-    /// Returns whether a leg must stay although it owes nothing.
-    fn is_needed(&self, leg: LegIndex) -> bool {
-        self.transaction.uses(leg)
-            || self.subscriptions.use_leg(leg)
-            || matches!(&self.front, Front::Again(again) if again.leg() == Some(leg))
-            || self.incoming.streams_to() == Some(leg)
     }
 
     /// Completes the front.

@@ -97,7 +97,9 @@ impl Router {
             n += u64::from(fits);
             fits && n < MAX_AHEAD as u64
         });
-        let Some(to) = way.filter(|_| n > 1).and_then(|node| self.idle_leg(node, false, now)) else { return 0 };
+        let Some(to) = way.filter(|_| n > 1).and_then(|node| self.idle_leg(node, false, now)) else {
+            return 0;
+        };
         self.move_ahead(index, to, n, now);
         u32::try_from(n).unwrap_or(0)
     }
