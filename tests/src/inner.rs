@@ -98,7 +98,9 @@ impl Inner {
 fn is_port(before: &[u8], after: &[u8]) -> bool {
     let is_line = after.starts_with(b"\r\n");
     let is_bulk = is_line && before.ends_with(b"$5\r\n");
-    let is_integer = is_line && before.strip_suffix(b"\r\n:").is_some_and(ends_with_bulk);
+    // In the reply to ROLE, the offset of the replication follows the word.
+    let is_offset = before.ends_with(b"\r\nmaster\r\n:");
+    let is_integer = is_line && !is_offset && before.strip_suffix(b"\r\n:").is_some_and(ends_with_bulk);
     let of_host = matches!(before, [.., b'0'..=b'9' | b']', b':' | b',' | b' ']);
     is_bulk || is_integer || of_host || before.ends_with(b"port=") || before.ends_with(b"port:")
 }
@@ -146,6 +148,7 @@ mod tests {
         for text in [
             ":12345\r\n:12346\r\n",
             "-ERR x\r\n:12345\r\n",
+            "*3\r\n$6\r\nmaster\r\n:12345\r\n*0\r\n",
             "$40\r\ntotal_commands_processed:12345\r\n",
             "port:123456\r\n",
             "port:112345\r\n",

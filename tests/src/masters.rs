@@ -29,8 +29,8 @@ const QUORUM: u8 = 2;
 const UNTIL_REPLICA: Duration = Duration::from_secs(90);
 
 /// The longest time until the sentinels agree on another master. A sentinel that gets no processor for two seconds stops
-/// acting for half a minute (its TILT mode).
-const UNTIL_SWITCH: Duration = Duration::from_secs(60);
+/// acting for half a minute (its TILT mode), more than once on a busy machine.
+const UNTIL_SWITCH: Duration = Duration::from_secs(120);
 
 /// Builds [`Masters`].
 #[derive(Clone)]
