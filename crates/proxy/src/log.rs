@@ -65,7 +65,7 @@ pub(crate) enum LogError {
 /// Starts the log of this process. `RUST_LOG` has no effect: only the configuration sets what is logged.
 ///
 /// # Errors
-/// It was started before.
+/// The log was started before.
 pub(crate) fn start(settings: &Log) -> Result<Guard, LogError> {
     start_with(settings, io::stderr(), ForTerminal::detect())
 }
@@ -73,7 +73,7 @@ pub(crate) fn start(settings: &Log) -> Result<Guard, LogError> {
 /// Starts the log, which goes into `out`, with a form for terminals if `out` is one.
 ///
 /// # Errors
-/// It was started before.
+/// The log was started before.
 pub(crate) fn start_with(
     settings: &Log,
     out: impl Write + Send + 'static,

@@ -20,7 +20,7 @@ enum Due {
     Refused(&'static str),
 }
 
-/// What one node would answer for all.
+/// The refusal of a question that one node would answer for all.
 const OF_ONE_NODE: Due = Due::Refused("-ERR portcullis: '");
 
 fn assert_usable(client: &mut Client, command: &str, due: Due) {
@@ -89,7 +89,7 @@ fn redis_exporter_has_what_it_needs() {
     assert!(info.contains("cluster_enabled:0") && !info.contains("# Sentinel"), "{info}");
 }
 
-/// It looks for a sentinel, for a cluster, and for modules, and then shows keys.
+/// RedisInsight looks for a sentinel, a cluster and modules, and then shows keys.
 #[test]
 fn redisinsight_has_what_it_needs() {
     let cluster = Cluster::builder().without_replicas().start();
